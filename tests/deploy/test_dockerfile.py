@@ -23,6 +23,7 @@ from tumbao.pipeline.cloud import defaults, specify
 from tumbao.pipeline.config import parse
 
 STAGES = stages()
+LOCK = "requirements-tfx-1.21.lock"
 NOBODY = 65_534
 AS_NOBODY = [
     "setpriv",
@@ -47,12 +48,19 @@ def test_stages_are_based_on_pinned_images_or_earlier_stages() -> None:
     assert len({stage.base for stage in STAGES.values() if stage.base not in known}) == 1
 
 
+def test_all_images_have_the_python_and_the_beam_of_the_lock() -> None:
+    text = (ROOT / "deploy/Dockerfile").read_text()
+    assert set(re.findall(r"python:?(\d\.\d+)", text)) == {"3.12"}
+    (beam,) = re.findall(r"^apache-beam==(\S+)", (ROOT / LOCK).read_text(), re.MULTILINE)
+    assert f"--from=apache/beam_python3.12_sdk:{beam}" in text
+
+
 def test_copied_files_exist_in_the_build_context() -> None:
     sources = {source for stage in STAGES.values() for source in stage.copied()}
-    assert sources == {"requirements.lock", "."}
+    assert sources == {LOCK, "."}
     packages = [link.name for link in (ROOT / "tumbao").iterdir() if link.is_symlink()]
     assert packages
-    for name in ("requirements.lock", "setup.py", "pyproject.toml", "tumbao", *packages):
+    for name in (LOCK, "setup.py", "pyproject.toml", "tumbao", *packages):
         assert (ROOT / name).exists()
         assert is_sent(ROOT / name)
     excluded = [".git/HEAD", "docs/deploy.md", "tumbao-workspace/metadata.sqlite", "tumbao/__pycache__/a.pyc"]
@@ -72,7 +80,7 @@ def test_packages_are_installed_from_the_lock_with_hashes(stage: str, flag: str)
     ]
     assert installs
     for step in installs:
-        assert "--no-deps" in step or (flag in step and "requirements.lock" in step), step
+        assert "--no-deps" in step or (flag in step and LOCK in step), step
     assert "UV_COMPILE_BYTECODE=1" in STAGES["build"].all("ENV")[0]
 
 
