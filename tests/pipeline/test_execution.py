@@ -36,7 +36,7 @@ def test_ctrl_c_in_a_beam_worker_is_an_interruption() -> None:
     assert not _interrupted(RuntimeError("a fault"))
 
 
-def test_ml_metadata_has_the_name_of_the_run(tmp_path: Path) -> None:
+def test_ml_metadata_has_the_name_of_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "schema.pbtxt").touch()
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
     schema = tfx.components.ImportSchemaGen(schema_file=str(tmp_path / "schema.pbtxt"))
@@ -50,6 +50,7 @@ def test_ml_metadata_has_the_name_of_the_run(tmp_path: Path) -> None:
         found = run_artifacts(connection, run=name)
         assert (found.run, set(found.outputs)) == (name, {("ImportSchemaGen", "schema")})
     assert run_artifacts(connection).run == "20260102-030406"
+    assert "ZetaSQL" not in caplog.text
 
 
 def test_new_test_songs_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
