@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from packaging.version import Version
 
 from tumbao.components.ingest import progress
 from tumbao.schema.errors import UserError
@@ -223,7 +226,21 @@ def load_head(file: str) -> keras.Model:
     with tempfile.TemporaryDirectory(prefix="tumbao-head-") as folder:
         local = f"{folder}/{HEAD_FILE}"
         tf.io.gfile.copy(file, local)
-        return keras.models.load_model(local, compile=False)
+        try:
+            return keras.models.load_model(local, compile=False)
+        except (TypeError, ValueError):
+            with zipfile.ZipFile(local) as archive:
+                reject_newer_keras(file, json.loads(archive.read("metadata.json"))["keras_version"])
+            raise
+
+
+def reject_newer_keras(file: str, saved_by: str) -> None:
+    """Raise UserError if a model that cannot be read was saved by a newer Keras, as that of another lane."""
+    if Version(saved_by) > Version(keras.__version__):
+        raise UserError(
+            f"Expected a model of Keras {keras.__version__} or older. Received: {file}, saved by Keras {saved_by}. "
+            "Continue in the lane that trained it (`make LANE=tfx-1.21`), or train again with another --workspace."
+        )
 
 
 def release_memory(head: keras.Model) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import FINE
 from tumbao.serving.model_info import CLASSIFIER_FILES
 from tumbao.trainer.backbones import BACKBONES
@@ -116,6 +119,17 @@ def test_it_learns_and_is_the_same_when_loaded(name: str, tmp_path: Path, monkey
     assert np.mean(probabilities.argmax(axis=1) == np.arange(16) % 2) >= 0.85
     head.save(tmp_path / HEAD_FILE)
     np.testing.assert_allclose(load_head(str(tmp_path / HEAD_FILE))(features), probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize(("version", "error"), [("99.1.0", UserError), (keras.__version__, TypeError)])
+def test_a_head_that_a_newer_keras_saved_is_rejected(version: str, error: type[Exception], tmp_path: Path) -> None:
+    keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization()]).save(tmp_path / "known.keras")
+    with zipfile.ZipFile(tmp_path / "known.keras") as known, zipfile.ZipFile(tmp_path / HEAD_FILE, "w") as unknown:
+        for name in known.namelist():
+            content = known.read(name).replace(b'"momentum": 0.99', b'"momentum": 0.99, "of_later": 1')
+            unknown.writestr(name, json.dumps({"keras_version": version}) if name == "metadata.json" else content)
+    with pytest.raises(error, match="saved by Keras 99.1.0" if error is UserError else "of_later"):
+        load_head(str(tmp_path / HEAD_FILE))
 
 
 @pytest.mark.parametrize("name", ["crnn", "cnn-lstm"])
