@@ -158,6 +158,8 @@ def _work(saved_model: str, folder: str, calibration: str, mel: str, *precisions
                     converter.optimizations = [tf.lite.Optimize.DEFAULT]
                 if precision == "float16":
                     converter.target_spec.supported_types = [tf.float16]
+                # one scale per dense layer, as in TensorFlow 2.16: older runtimes support nothing else
+                converter._experimental_disable_per_channel_quantization_for_dense_layers = True
                 content, name = converter.convert(), CLASSIFIER_FILES[precision]
                 if precision == "int8":
                     content = int8_quantize(content, np.load(calibration, mmap_mode="r"), _tick)

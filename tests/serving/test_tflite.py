@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tumbao.components.ingest.mel import mel_levels, palette
@@ -19,6 +20,7 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving import tflite
 from tumbao.serving.model_info import CLASSIFIER_FILES, FRONTEND_FILE
 from tumbao.serving.tflite import ConversionError, convert
+from tumbao.serving.tflite_file import unpack
 
 SPEC = MelSpec()
 
@@ -48,6 +50,16 @@ def test_every_precision_is_close_to_the_saved_model(
     expected = tf.saved_model.load(str(saved_model)).signatures["image"](image=images)["probabilities"].numpy()
     answers = np.concatenate([classifier(image=image[np.newaxis])["probabilities"] for image in images])
     np.testing.assert_allclose(answers, expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("precision", ["dynamic", "int8"])
+def test_a_quantized_dense_layer_has_one_scale_for_older_runtimes(edge_files: Path, precision: str) -> None:
+    graph = unpack((edge_files / CLASSIFIER_FILES[precision]).read_bytes()).subgraphs[0]
+    dense = [one for one in graph.operators if isinstance(one.builtinOptions, schema.FullyConnectedOptionsT)]
+    weights = [graph.tensors[one.inputs[1]] for one in dense]
+    scales = [len(one.quantization.scale) for one in weights if one.type == schema.TensorType.INT8]
+    assert scales
+    assert set(scales) == {1}
 
 
 def test_the_converted_front_end_computes_the_same_pixels(
