@@ -240,6 +240,8 @@ class _RowReader:
         line = self._again.popleft() if self._again else next(self._lines, None)
         if line is not None:
             self._row.append(line)
+            if "\0" in line:  # which csv accepts from Python 3.11 on
+                raise csv.Error("line contains NUL")
         return line
 
 

@@ -153,4 +153,4 @@ def test_the_files_are_consistent() -> None:
     folder, _, name = config.rpartition("/")
     assert (FOLDER / mounts[folder] / name).is_file()
     version = container["image"].removeprefix("tensorflow/serving:")
-    assert version.split(".")[:2] == tf.__version__.split(".")[:2]
+    assert f"\ntensorflow-serving-api=={version} " in (ROOT / "requirements-tfx-1.21.lock").read_text()
