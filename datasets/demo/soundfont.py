@@ -50,7 +50,7 @@ def source() -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"The sound font that pretty_midi ships is missing. Expected: {path}. "
-            "Install the version of pretty_midi that requirements.lock names."
+            "Install the version of pretty_midi that the locks name."
         )
     return path
 
