@@ -403,7 +403,7 @@ def require_split_by(split_by: str, songs: Iterable[Song], others: Sequence[str]
     known = (*SPLIT_BY, *others)
     if split_by not in known and split_by.lower() not in columns:
         raise UsageError(
-            f"Expected --split out of {', '.join((*known, *columns))}, the last ones columns of the list. "
+            f"Expected --split out of {', '.join((*known, *columns))}{', the last ones columns' * bool(columns)}. "
             f"Received: {split_by!r}{did_you_mean(split_by, (*known, *columns))}"
         )
 

@@ -61,7 +61,6 @@ def run(tumbao: Call) -> Call:
             "Expected split.strategy: none for given splits",
         ),
         (["watch", "--data", ".", "--split", "artist", "--split-method", "fixed"], "Expected split.by: song where"),
-        (["compare", "--data", ".", "--split", "given"], "Invalid value for '--split'"),
         (
             ["compile", "--runner=kubeflow", "--root=/r", "--image=i", "--data=/d", "--out=/dev/null/pipeline.yaml"],
             "/dev/null",

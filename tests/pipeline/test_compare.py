@@ -193,3 +193,10 @@ def test_without_any_trial_a_user_error_is_raised_and_others_are_logged(
 def test_wrong_use_is_refused_before_anything_is_read(tumbao: Call, options: tuple[str, str], message: str) -> None:
     code, _, err = tumbao("compare", "--data", ".", *options)
     assert (code, message in err) == (2, True)
+
+
+def test_a_split_by_an_unknown_column_is_refused(tumbao: Call, library: Path, tmp_path: Path) -> None:
+    genres = ("--genres", ",".join(GENRES))
+    code, _, err = tumbao("compare", "--data", library, "--split", "sourc", *genres, "--workspace", tmp_path)
+    assert code == 2
+    assert "Expected --split out of song, artist, fragment. Received: 'sourc'" in " ".join(err.split())

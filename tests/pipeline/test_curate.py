@@ -204,7 +204,7 @@ def test_what_cannot_be_is_refused_with_exit_code_2(library: Path, tmp_path: Pat
     for arguments, said in (
         ((library, "--out", tmp_path / "x", *both, "--model", "vgg17"), "Did you mean vgg16?"),
         ((library, "--out", tmp_path / "file", *both), "which is a file"),
-        ((library, "--out", tmp_path / "x", *both, "--folds", "2"), "Invalid value for '--folds'"),
+        ((library, "--out", tmp_path / "x", *both, "--folds", "1"), "Invalid value for '--folds'"),
         ((library, "--out", tmp_path / "x", "--apply", tmp_path / "none.csv"), "does not exist"),
         ((library, "--out", tmp_path / "x.csv", "--apply", tmp_path / "odd.csv", *both), "Did you mean dull?"),
         ((library, *both), "Missing option '--out'"),
