@@ -22,7 +22,7 @@ from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import is_synthetic
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.pipeline.preparation import Preparation
-from tumbao.trainer.cross_validation import out_of_fold, whole_song_folds
+from tumbao.trainer.cross_validation import library_folds, out_of_fold
 from tumbao.trainer.models.spec import ModelSpec
 
 LISTED = 12
@@ -36,7 +36,7 @@ def curate(
     training = model.settings(seed=seed)
     backbone = model.backbone_for(training)
     library = prepared.library(backbone.mel_spec)
-    splits = whole_song_folds(library, folds, seed)
+    splits = library_folds(library, "song", {}, folds, seed)
     arrays, _ = prepared.features(backbone, training.augment)
     prepared.display.say(f"Cross-validation of {model.name} in {folds} parts")
     weights = prepared.backbone_weights(backbone).path

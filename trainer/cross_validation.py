@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from tumbao.components.ingest.records import decode_levels
 from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.splits import group_keys, split_songs
+from tumbao.schema.errors import UserError
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.fit import release_memory, train_head
@@ -77,11 +78,18 @@ def library_folds(
 ) -> list[Fold]:
     """Split a library into folds that keep together what a split by the same name does.
 
-    `groups` are those of `Catalog.groups(split_by)`, by song.
+    `groups` are those of `Catalog.groups(split_by)`, by song. Raises UserError if a genre has a single song, since the
+    model that it is tested with would be trained without its genre.
     """
     if split_by == "fragment":
         names = tuple(f"{song}:{number}" for song, number in zip(library.songs, library.numbers, strict=True))
-        return whole_song_folds(dataclasses.replace(library, songs=names), folds, seed)
+        library = dataclasses.replace(library, songs=names)
+    counts = Counter(label for _, label in set(zip(library.songs, library.labels.tolist(), strict=True)))
+    if single := [genre for label, genre in enumerate(library.genres) if counts[label] == 1]:
+        raise UserError(
+            f"Expected at least 2 songs of each genre for cross-validation. Received: 1 of {', '.join(single)}. "
+            "Add songs, or leave that genre out with --genres."
+        )
     keys = group_keys(groups, split_by)
     return whole_song_folds(library, folds, seed, [keys.get(song) or song for song in library.songs])
 

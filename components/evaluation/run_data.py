@@ -308,7 +308,7 @@ def verdict(data: ReportData) -> Verdict:
     if data.decision and data.decision.outcome == "undecided":
         passed = "It is undecided whether the model is good enough; --push-undecided accepts that. It passed all else"
     left_out = data.mobile_check.left_out if data.mobile_check else []
-    without = f" Left out, since they failed alone: {', '.join(left_out)}." if left_out else ""
+    without = f" Left out, since only they failed the mobile check: {', '.join(left_out)}." if left_out else ""
     if failed := next((component for component in data.components if component.state == "failed"), None):
         message = (failed.error or "no message").strip().splitlines()[0]
         after = f"The model had already been pushed to {where}." if pushed else "Nothing was pushed."

@@ -51,6 +51,11 @@ def test_folds_keep_together_what_a_split_does(split_by: str) -> None:
         assert bool(train & test) is (split_by == "fragment")
 
 
+def test_a_genre_with_a_single_song_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"at least 2 songs of each genre .* Received: 1 of cumbia, salsa"):
+        library_folds(made(1, 3), "song", {}, folds=5, seed=0)
+
+
 def few_songs(counts: Sequence[int], fragments: int = 3) -> RenderedLibrary:
     """Describe a library with so many songs of each genre."""
     labels = np.repeat(np.arange(len(counts)), counts)
