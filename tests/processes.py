@@ -11,12 +11,16 @@ from pathlib import Path
 
 
 def children() -> set[int]:
-    """Return the running children of this process, without the one in which multiprocessing tracks resources."""
+    """Return the running children of this process, without the one in which multiprocessing tracks resources.
+
+    The main thread of a killed process can be a zombie before its other threads have ended and its pipes are closed.
+    """
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == os.getpid() and state != "Z":
+            fields = stat.read_text().rpartition(")")[2].split()
+            state, parent, threads = fields[0], int(fields[1]), int(fields[17])
+            if parent == os.getpid() and (state != "Z" or threads > 1):
                 found.add(int(stat.parent.name))
     return found - {resource_tracker._resource_tracker._pid}  # type: ignore[attr-defined] # not public
 
