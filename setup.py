@@ -18,6 +18,7 @@ PIPELINE = [
     "librosa==0.11.*",
     "markdown-it-py",
     "matplotlib",
+    "onnxruntime",
     "pillow",
     "pip",
     "playwright==1.65.*",
@@ -25,6 +26,7 @@ PIPELINE = [
     "pyyaml",
     "scikit-learn==1.5.*",
     "symusic==0.5.9",
+    "tf2onnx==1.17.*",
 ]
 TFX_1_21 = [
     "apache-beam==2.77.0",

@@ -38,6 +38,7 @@ from tumbao.serving.model_info import (
     FRONTEND_FILE,
     INFO_FILE,
     LABELS_FILE,
+    ONNX_FILE,
     ModelFile,
     ModelInfo,
     Split,
@@ -71,7 +72,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     precisions: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Convert the model to TFLite and write its description.
+    """Convert the model to TFLite and ONNX, and write its description.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     genres = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())["genres"]
     images = spread(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz", CALIBRATION_IMAGES, len(genres))
     wanted = precisions.split()
-    progress.start("convert", len(images) * ("int8" in wanted) + len(wanted) + 3)
+    progress.start("convert", len(images) * ("int8" in wanted) + len(wanted) + 4)
     with tempfile.TemporaryDirectory(prefix="tumbao-edge-") as scratch:
         assets = Path(scratch)
         convert(target, assets, images, spec, lambda: progress.advance("convert"), wanted)
@@ -166,7 +167,8 @@ def _embed(assets: Path, info: ModelInfo, precisions: Sequence[str]) -> dict[str
         **{precision: (CLASSIFIER_FILES[precision], precision) for precision in precisions},
         "audio": (AUDIO_FILE, preferred(precisions)),
     }
-    return {key: _embed_one(assets, name, precision) for key, (name, precision) in files.items()}
+    described = {key: _embed_one(assets, name, precision) for key, (name, precision) in files.items()}
+    return described | {"onnx": _describe_file(ONNX_FILE, (assets / ONNX_FILE).read_bytes(), "float32")}
 
 
 def _embed_one(assets: Path, name: str, precision: str) -> ModelFile:
@@ -174,24 +176,28 @@ def _embed_one(assets: Path, name: str, precision: str) -> ModelFile:
     texts = {text: (assets / text).read_text(encoding="utf-8") for text in (LABELS_FILE, INFO_FILE)}
     content = embed((assets / name).read_bytes(), texts)
     (assets / name).write_bytes(content)
+    return _describe_file(name, content, precision)
+
+
+def _describe_file(name: str, content: bytes, precision: str) -> ModelFile:
     return ModelFile(name, len(content), hashlib.sha256(content).hexdigest(), precision)
 
 
-def drop_precisions(assets: Path, refused: Collection[str]) -> None:
-    """Remove the classifiers of some precisions from a folder of exported files; the others stay as they are.
+def drop_files(assets: Path, refused: Collection[str]) -> None:
+    """Remove classifiers of some precisions or the ONNX file from a folder of exported files; the others stay.
 
-    If the audio file has one of them, it is joined again with the preferred classifier of the rest.
+    If the audio file has a classifier that is removed, it is joined again with the preferred one of the rest.
 
     Parameters
     ----------
     assets : Path
         Folder `assets.extra` of an exported model; it is changed.
     refused : collection of str
-        Keys of `CLASSIFIER_FILES`, not all of those in the folder.
+        Keys of `ModelInfo.files`: "onnx", and precisions, not all of those in the folder.
     """
     info = ModelInfo.read(assets)
-    for precision in refused:
-        (assets / CLASSIFIER_FILES[precision]).unlink()
+    for key in refused:
+        (assets / info.files[key].name).unlink()
     files = {key: file for key, file in info.files.items() if key not in refused}
     if files["audio"].precision in refused:
         precision = preferred(files)

@@ -1,6 +1,7 @@
 """MobileCheck: compare every exported variant with the trained model.
 
-A precision whose classifier differs is left out of the push, and named; if anything else differs, nothing is pushed.
+A precision whose classifier differs, or an ONNX file that does, is left out of the push, and named; if anything else
+differs, nothing is pushed.
 
 The reference is the float model: the final head's outputs for cached features, by FinalModel, or those of the
 SavedModel's image signature where the features were computed in a lower precision. 8-bit classifiers in LiteRT are
@@ -31,7 +32,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from tumbao.components.evaluation.metrics import discordant, is_worse, wilson_interval
-from tumbao.components.export import drop_precisions
+from tumbao.components.export import drop_files
 from tumbao.components.final_model import FinalFigures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.decoders import AudioSegment, read_song
@@ -49,10 +50,12 @@ from tumbao.serving.model_info import (
     AUDIO_FILE,
     CLASSIFIER_FILES,
     DISTANCE,
+    ONNX_FILE,
     PROBABILITIES,
     preferred,
 )
 from tumbao.serving.model_server import ServingError, replay
+from tumbao.serving.onnx_export import onnx_runner
 from tumbao.serving.signatures import EXAMPLES, IMAGE, WAVEFORM
 
 MIN_AGREEMENT = 0.98
@@ -79,10 +82,12 @@ SIZE_LIMITS_BYTES = {
     CLASSIFIER_FILES["dynamic"]: 37_000_000,
     CLASSIFIER_FILES["int8"]: 37_000_000,
     AUDIO_FILE: 39_500_000,
+    ONNX_FILE: 150_000_000,
 }
 """Largest allowed size of each variant."""
 
 LITERT, TENSORFLOW, BROWSER = "LiteRT", "TensorFlow's interpreter", "browser (LiteRT.js)"
+ONNX_RUNTIME = "ONNX Runtime"
 
 _THREADS = 2
 
@@ -137,7 +142,7 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         assets = f"{saved_model}/{ASSETS_FOLDER}"
         files = _classifiers(assets)
         thorough = files.keys() & QUANTIZED | {preferred(files)}
-        others = 3 + 2 * len(files) - len(thorough) + 2 + 1  # signatures, other classifiers, sound to genre, browser
+        others = 3 + 2 * len(files) - len(thorough) + 4  # signatures, other classifiers, ONNX, audio, browser
         repeated = len(thorough) + (policy != "float32")
         progress.start("compare", repeated * len(fragments) + others * len(names) + 1)
         if policy == "float32":
@@ -156,8 +161,10 @@ def MobileCheck(  # noqa: N802 - TFX names components so
                 predicted, seconds = _predict(variant, fragments[:size], sounds)
                 yield _row(variant, fragments, reference, predicted, seconds)
 
-        rows = list(compared(chain(_signatures(saved_model), _classifiers_in(assets, files))))
-        refused = {row["precision"] for row in rows if row["failures"]} & files.keys()
+        optional = files | {"onnx": ONNX_FILE}
+        rows = list(compared(chain(_signatures(saved_model), _classifiers_in(assets, files), [_in_onnx(assets)])))
+        failed = {row["name"] for row in rows if row["failures"]}
+        refused = {key for key, name in optional.items() if name in failed}
         if kept := files.keys() - refused:
             assets = _without(refused, assets, report.uri)
         best = preferred(kept or files)
@@ -166,7 +173,8 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         _add_replay(replayed, rows)
     progress.advance("compare")
     io_utils.write_bytes_file(f"{report.uri}/agreement.json", json.dumps(rows, indent=1).encode())
-    blessed = bool(kept) and not any(row["failures"] and row["precision"] not in refused for row in rows)
+    left_out = {optional[key] for key in refused}
+    blessed = bool(kept) and not any(row["failures"] and row["name"] not in left_out for row in rows)
     io_utils.write_bytes_file(f"{blessing.uri}/{'INFRA_BLESSED' if blessed else 'INFRA_NOT_BLESSED'}", b"")
     blessing.set_int_custom_property("blessed", int(blessed))
 
@@ -246,13 +254,19 @@ def _in_interpreters(assets: str, name: str, precision: str, kind: str) -> Itera
         yield Variant(name, runtime, precision, len(content), kind, predict)
 
 
+def _in_onnx(assets: str) -> Variant:
+    content = _read(assets, ONNX_FILE)
+    runner = onnx_runner(content, _THREADS)
+    return Variant(ONNX_FILE, ONNX_RUNTIME, "float32", len(content), "waveform", lambda value: runner(waveform=value))
+
+
 def _without(refused: Collection[str], assets: str, report: str) -> str:
-    """Return the folder of exported files, or one in the report without the refused precisions."""
+    """Return the folder of exported files, or one in the report without the refused ones."""
     if not refused:
         return assets
     with tempfile.TemporaryDirectory(prefix="tumbao-kept-") as scratch:
         io_utils.copy_dir(assets, scratch)
-        drop_precisions(Path(scratch), refused)
+        drop_files(Path(scratch), refused)
         io_utils.copy_dir(scratch, pushed_assets(report))
     return pushed_assets(report)
 

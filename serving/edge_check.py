@@ -6,12 +6,12 @@ argument is optional; the exit status is 0 if all differences are within the tol
     python check.py --waveform mine.f32 --image mine.rgb --probabilities mine.json
 
 waveform
-    The first fragment, 661500 float32 values, little-endian, as written by `reference.py`. waveform.f32 contains its
+    The first fragment, float32, little-endian, as written by `reference.py`. waveform.f32 contains its
     beginning, which is repeated.
 image
-    The output of frontend.tflite: 300 × 300 × 3 bytes.
+    The output of frontend.tflite: height × width × 3 bytes.
 probabilities
-    JSON: name of a .tflite file → its output, for example {"tumbao-audio.tflite": [0.1, 0.2, 0.3, 0.2, 0.2]}.
+    JSON: name of a .tflite or .onnx file → its output, for example {"tumbao-audio.tflite": [0.1, 0.2, 0.3, 0.2, 0.2]}.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ CLASSIFIER_FILES = {
 """The image model (image → probabilities) in each precision."""
 
 AUDIO_FILE = "tumbao-audio.tflite"  # front-end and classifier merged: waveform → probabilities
+ONNX_FILE = "tumbao-audio.onnx"  # the same in float32, for ONNX Runtime; as many fragments at a time as are given
 
 PREFERENCE = ("int8", "dynamic", "float16")
 """Precisions in order of preference; not every backbone is available in each."""
@@ -93,7 +94,7 @@ class ModelInfo:
     training_data: TrainingData
     split: Split
     metrics: dict[str, float]  # on the test split: test_accuracy, test_loss and others
-    files: dict[str, ModelFile]  # by "frontend", "audio" and the classifiers' precisions
+    files: dict[str, ModelFile]  # by "frontend", "audio", "onnx" and the classifiers' precisions
     versions: dict[str, str]  # of tumbao, tensorflow and keras, and the digest of tumbao's source code (code_digest)
     calibration: Calibration | None = None  # without it every answer is confident
     out_of_distribution: DistanceRule | None = None  # for models with the output `DISTANCE`; else every song is in it

@@ -1,4 +1,4 @@
-"""Test vectors for ports: a synthesised song, its intermediate results, and the output of every TFLite file."""
+"""Test vectors for ports: a synthesised song, its intermediate results, and the output of every exported file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from ai_edge_litert.interpreter import Interpreter
 from tumbao.components.ingest.fragments import Fragments, read
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving import edge_check, resample_reference
-from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, EDGE_FOLDER, FRONTEND_FILE
+from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, EDGE_FOLDER, FRONTEND_FILE, ONNX_FILE
+from tumbao.serving.onnx_export import onnx_runner
 
 SECONDS = 4
 RATE_HZ = 44_100
+_THREADS = 2
 
 TOLERANCES = {"waveform": 1e-5, "image_colour": 8, "image_pixels": 1e-3, "probability": 0.05}
 """Accepted differences of a port from the vectors."""
@@ -37,6 +39,8 @@ def write_vectors(assets: Path, spec: MelSpec, genres: tuple[str, ...]) -> None:
     answers |= {
         name: _answer(assets / name, image=image) for name in CLASSIFIER_FILES.values() if (assets / name).exists()
     }
+    if (assets / ONNX_FILE).exists():
+        answers[ONNX_FILE] = onnx_runner((assets / ONNX_FILE).read_bytes(), _THREADS)(waveform=waveform)
     played = round(fragments.ending.seconds * spec.sample_rate_hz)  # the rest repeats it
     waveform[0, :played].astype("<f4").tofile(folder / "waveform.f32")
     image.tofile(folder / "image.rgb")
@@ -73,4 +77,4 @@ def _write_wav(path: Path) -> None:
 
 
 def _answer(file: Path, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-    return Interpreter(model_path=str(file), num_threads=2).get_signature_runner()(**inputs)
+    return Interpreter(model_path=str(file), num_threads=_THREADS).get_signature_runner()(**inputs)

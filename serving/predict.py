@@ -22,6 +22,7 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.hierarchy import has_subgenres, roll_up
 from tumbao.serving.model_info import (
     ASSETS_FOLDER,
+    CLASSIFIER_FILES,
     DISTANCE,
     INFO_FILE,
     PROBABILITIES,
@@ -130,7 +131,7 @@ class TFLiteModel:
     def __init__(self, model_dir: str | AnyPath, precision: str = "", threads: int | None = None) -> None:
         assets = find_assets(model_dir)
         self.info = ModelInfo.read(assets)
-        precisions = sorted(self.info.files.keys() - {"frontend", "audio"})
+        precisions = sorted(self.info.files.keys() & CLASSIFIER_FILES.keys())
         precision = precision or preferred(precisions)
         if precision not in precisions:
             expected = ", ".join(precisions)

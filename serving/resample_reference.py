@@ -140,7 +140,7 @@ def resample(samples: np.ndarray, rate_in_hz: int, rate_out_hz: int) -> np.ndarr
 def fragments(channels: np.ndarray, rate_hz: int, rate_out_hz: int, fragment_samples: int) -> Iterator[np.ndarray]:
     """Mix, resample and cut a song, float32 [n, channels], into inputs `waveform` of the model without a batch axis.
 
-    `rate_out_hz` is 22050 and `fragment_samples` 661500 unless `mel` in model.json differs. Silent fragments are left
+    `mel` in model.json has `rate_out_hz`, as `sample_rate_hz`, and the seconds of a fragment. Silent fragments are left
     out.
     """
     samples = resample(mix(channels, rate_hz), rate_hz, rate_out_hz)

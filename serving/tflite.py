@@ -1,4 +1,4 @@
-"""Conversion of a SavedModel to TFLite files.
+"""Conversion of a SavedModel to TFLite files, and to ONNX by `onnx_export`.
 
 The converter can abort the whole process, so it runs only in a child process whose return code is checked, and it can
 lose the weights without an error, so every file is verified there. Shapes are static, one fragment at a time: browsers
@@ -26,7 +26,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE, PREFERENCE, preferred
+from tumbao.serving import onnx_export
+from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE, ONNX_FILE, PREFERENCE, preferred
 from tumbao.serving.tflite_file import join, pack, unpack, with_named_tensors
 
 
@@ -80,13 +81,15 @@ def convert(
 ) -> None:
     """Convert the front-end and the image model in several precisions, and merge the preferred one with the front-end.
 
+    The model that takes a waveform is also converted to ONNX.
+
     The ranges of the int8 model are computed from `calibration`, mel images uint8 [n, height, width, 3] of the training
     split. `advance` is called once per image (only for an int8 model) and once per file.
     """
     with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as temporary:
         images = Path(temporary) / "calibration.npy"
         np.save(images, calibration)
-        others = ["frontend", *(precision for precision in precisions if precision != "int8")]
+        others = ["frontend", "onnx", *(precision for precision in precisions if precision != "int8")]
         jobs = [["int8"], others] if "int8" in precisions else [others]  # calibration runs on a separate core
         _convert_in_children(saved_model, folder, images, spec, jobs, advance)
     join_audio(folder, preferred(precisions))
@@ -142,30 +145,38 @@ def _convert_in_children(
 
 def _work(saved_model: str, folder: str, calibration: str, mel: str, *precisions: str) -> None:
     """Convert in this process; `_convert_in_children` runs this."""
-    import tensorflow as tf
-
     spec = MelSpec(**json.loads(mel))
     with tempfile.TemporaryDirectory(prefix="tumbao-static-") as temporary:
         static = f"{temporary}/static"
         if precisions != ("frontend",):
             _save_static(saved_model, static, spec)
         for precision in precisions:
-            if precision == "frontend":
-                content, name = _frontend(spec, temporary), FRONTEND_FILE
+            if precision == "onnx":
+                onnx_export.convert(saved_model, f"{folder}/{ONNX_FILE}", spec)
+            elif precision == "frontend":
+                content = _frontend(spec, temporary)
+                _verify(content, 0)
+                Path(folder, FRONTEND_FILE).write_bytes(with_named_tensors(content))
             else:
-                converter = tf.lite.TFLiteConverter.from_saved_model(static, signature_keys=["image"])
-                if precision != "int8":
-                    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-                if precision == "float16":
-                    converter.target_spec.supported_types = [tf.float16]
-                # one scale per dense layer, as in TensorFlow 2.16: older runtimes support nothing else
-                converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-                content, name = converter.convert(), CLASSIFIER_FILES[precision]
-                if precision == "int8":
-                    content = int8_quantize(content, np.load(calibration, mmap_mode="r"), _tick)
-            _verify(content, _parameters(saved_model) if precision != "frontend" else 0)
-            Path(folder, name).write_bytes(with_named_tensors(content))
+                content = _classifier(static, precision, calibration)
+                _verify(content, _parameters(saved_model))
+                Path(folder, CLASSIFIER_FILES[precision]).write_bytes(with_named_tensors(content))
             _tick()
+
+
+def _classifier(static: str, precision: str, calibration: str) -> bytes:
+    """Convert the SavedModel of `_save_static`; the images in `calibration` give an int8 model its ranges."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(static, signature_keys=["image"])
+    if precision != "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    # one scale per dense layer, as in TensorFlow 2.16: older runtimes support nothing else
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    content: bytes = converter.convert()
+    return int8_quantize(content, np.load(calibration, mmap_mode="r"), _tick) if precision == "int8" else content
 
 
 def _tick() -> None:

@@ -60,7 +60,7 @@ class Model {
   /**
    * Classify one fragment.
    *
-   * @param {Float32Array} samples mono, −1 to 1: usually 661,500 (30 s at 22,050 Hz); see `inputs`
+   * @param {Float32Array} samples mono, −1 to 1: 30 s at the model's rate; see `inputs`
    * @returns {Promise<{probabilities: Float32Array, seconds: number}>} one per genre, in the order of labels.txt
    */
   async answer(samples) {

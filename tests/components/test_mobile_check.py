@@ -49,6 +49,7 @@ from tumbao.components.mobile_check import (
 from tumbao.components.model_registry import publish
 from tumbao.components.song_evaluation import PREDICTIONS_FILE
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving import onnx_export
 from tumbao.serving.browser import BrowserError, BrowserUnavailableError, open_in_browser, require_browser
 from tumbao.serving.model_info import (
     ASSETS_FOLDER,
@@ -56,6 +57,7 @@ from tumbao.serving.model_info import (
     CLASSIFIER_FILES,
     EDGE_FOLDER,
     LABELS_FILE,
+    ONNX_FILE,
     PREFERENCE,
     ModelInfo,
 )
@@ -230,6 +232,7 @@ def test_faithful_files_are_blessed_and_pushed(check: Check, faithful: Path, tmp
             for precision, name in CLASSIFIER_FILES.items()
             for through in ("LiteRT", "TensorFlow's interpreter")
         ),
+        (ONNX_FILE, "ONNX Runtime", SAMPLE),
         (AUDIO_FILE, "LiteRT", SAMPLE),
         (AUDIO_FILE, "TensorFlow's interpreter", SAMPLE),
         (CLASSIFIER_FILES["int8"], BROWSER, 0),
@@ -263,7 +266,7 @@ def test_a_corrupt_int8_calibration_is_left_out_and_the_audio_file_gets_another_
     version = publish(f"{corrupt}/Format-Serving", f"{tmp_path}/registry", assets=f"{tmp_path}/report/{ASSETS_FOLDER}")
     assets = tmp_path / "registry" / version / ASSETS_FOLDER
     info = ModelInfo.read(assets)
-    assert info.files.keys() == {"frontend", "float16", "dynamic", "audio"}
+    assert info.files.keys() == {"frontend", "float16", "dynamic", "audio", "onnx"}
     assert info.files["audio"].precision == "dynamic"
     for file in info.files.values():
         assert hashlib.sha256((assets / file.name).read_bytes()).hexdigest() == file.sha256
@@ -271,7 +274,28 @@ def test_a_corrupt_int8_calibration_is_left_out_and_the_audio_file_gets_another_
         assert embedded.read(LABELS_FILE).decode().split() == list(GENRES)
     assert not (assets / CLASSIFIER_FILES["int8"]).exists()
     expected = json.loads((assets / EDGE_FOLDER / "expected.json").read_text())["probabilities"]
-    assert expected.keys() == {AUDIO_FILE, CLASSIFIER_FILES["float16"], CLASSIFIER_FILES["dynamic"]}
+    assert expected.keys() == {AUDIO_FILE, ONNX_FILE, CLASSIFIER_FILES["float16"], CLASSIFIER_FILES["dynamic"]}
+
+
+def test_an_onnx_file_that_differs_is_left_out(
+    check: Check, faithful: Path, network: keras.Model, small_spec: MelSpec, tmp_path: Path
+) -> None:
+    folder, other = tmp_path / "model", tmp_path / "other"
+    shutil.copytree(faithful, folder)
+    weights = network.get_weights()
+    upside_down = keras.models.clone_model(network)
+    upside_down.set_weights([*weights[:-2], weights[-2][:, ::-1], weights[-1]])
+    save(upside_down, str(other), GENRES, small_spec)
+    assets = folder / "Format-Serving" / ASSETS_FOLDER
+    onnx_export.convert(str(other), str(assets / ONNX_FILE), small_spec)
+    blessing, rows = check(folder)
+    assert blessing.get_int_custom_property("blessed") == 1
+    (row,) = (row for row in rows if row["failures"])
+    assert (row["name"], row["failures"][-1]) == (ONNX_FILE, "has no output distance")
+    kept = tmp_path / "report" / ASSETS_FOLDER
+    assert not (kept / ONNX_FILE).exists()
+    assert ModelInfo.read(kept).files.keys() == {"frontend", *PREFERENCE, "audio"}
+    assert (kept / AUDIO_FILE).read_bytes() == (assets / AUDIO_FILE).read_bytes()
 
 
 def test_without_a_faithful_classifier_nothing_is_pushed(
@@ -423,7 +447,7 @@ def test_every_comparison_is_reported(check: Check, faithful: Path, policy: str)
     steps: list[tuple[str, int, int]] = []
     with progress.listen(lambda *step: steps.append(step)):
         check(faithful, policy)
-    comparisons = (len(QUANTIZED) + (policy != "float32")) * FRAGMENTS + 10 * SAMPLE + 1
+    comparisons = (len(QUANTIZED) + (policy != "float32")) * FRAGMENTS + 11 * SAMPLE + 1
     one_by_one = comparisons - SAMPLE - 1  # without a browser, its share is done at once
     done = (*range(one_by_one + 1), comparisons - 1, comparisons)
     assert steps == [("compare", number, comparisons) for number in done]

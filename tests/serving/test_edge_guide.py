@@ -106,7 +106,8 @@ def test_the_program_of_the_guide_equals_python(
     channels = gain * np.stack([np.sin(2 * np.pi * hz * seconds) for hz in (440, 3_000)], axis=1)
     channels[10 * rate :, 1] = 0.05 - 0.95 * channels[10 * rate :, 0]  # channels that cancel, and an offset
     soundfile.write(tmp_path / "song.wav", channels, rate, subtype="PCM_16")
-    command = [str(program), str(tmp_path / "song.wav"), str(model), str(tmp_path / "mine.f32")]
+    arguments = [tmp_path / "song.wav", model, SPEC.sample_rate_hz, tmp_path / "mine.f32"]
+    command = [str(program), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     fragment = next(fragments(*read_wav(tmp_path / "song.wav"), SPEC.sample_rate_hz, SPEC.fragment_samples))
     np.testing.assert_allclose(np.fromfile(tmp_path / "mine.f32", "<f4"), fragment, atol=1e-6)
@@ -130,5 +131,5 @@ def test_the_rule_of_the_guide_gives_the_answer(threshold: float, farthest: floa
 
 
 def test_the_program_fails_for_other_files(program: Path, model: Path) -> None:
-    done = subprocess.run([str(program), str(model), str(model)], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(program), str(model), str(model), "22050"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "reading the wav failed\n")

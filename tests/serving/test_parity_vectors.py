@@ -13,7 +13,7 @@ import soxr
 from tests.serving.small_network import EDGE_SPEC, NAMES
 from tumbao.components.ingest.fragments import Fragment, read
 from tumbao.components.ingest.mel import mel_image
-from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, EDGE_FOLDER
+from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, EDGE_FOLDER, ONNX_FILE
 from tumbao.serving.parity_vectors import write_vectors
 from tumbao.serving.resample_reference import SILENCE, fragments, resample
 
@@ -96,10 +96,11 @@ def test_the_expected_image_is_that_of_ingest(vectors: Path) -> None:
 
 def test_a_correct_port_passes(vectors: Path, port: dict[str, Path]) -> None:
     status, output = check(vectors, **port)
-    assert (status, output.count("ok "), "WRONG" in output) == (0, 7, False)
+    assert (status, output.count("ok "), "WRONG" in output) == (0, 8, False)
     expected = json.loads((vectors / "expected.json").read_text())["probabilities"]
-    assert expected.keys() == {AUDIO_FILE, *CLASSIFIER_FILES.values()}
+    assert expected.keys() == {AUDIO_FILE, ONNX_FILE, *CLASSIFIER_FILES.values()}
     assert expected[AUDIO_FILE] == expected[CLASSIFIER_FILES["int8"]]
+    np.testing.assert_allclose(expected[ONNX_FILE], expected[CLASSIFIER_FILES["float16"]], atol=0.01)
 
 
 def test_a_wrong_port_fails(vectors: Path, port: dict[str, Path], tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_failed_conversion_has_code_and_output_in_its_message(tmp_path: Path, 
     with pytest.raises(ConversionError) as failure:
         convert(str(tmp_path / "nowhere"), tmp_path, images, SPEC)
     assert "Converting to int8 ended with code 1:" in str(failure.value)
-    assert "Converting to frontend, dynamic, float16 ended with code 1:" in str(failure.value)
+    assert "Converting to frontend, onnx, dynamic, float16 ended with code 1:" in str(failure.value)
     assert "SavedModel file does not exist" in str(failure.value)
     assert not (tmp_path / CLASSIFIER_FILES["int8"]).exists()
 
