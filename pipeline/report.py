@@ -152,8 +152,8 @@ def _catalog(description: Mapping[str, Any], ingested: str, rejected: str) -> ru
         )
     if shared := description["artists_on_two_sides"]:
         warnings.append(
-            f"{len(shared)} artists are in several splits ({', '.join(shared[:5])}{' …' if len(shared) > 5 else ''}), "
-            "so the model may know their voices: --split artist keeps each in one."
+            f"An artist's songs are in several splits ({', '.join(shared[:5])}{' …' if len(shared) > 5 else ''}), "
+            "so the model may know the voice: --split-by artist keeps an artist in one split."
         )
     return run_data.Catalog(
         found=description["found"],
