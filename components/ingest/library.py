@@ -191,7 +191,7 @@ def require_genres(
     reasons = "".join(f"\n  rejected: {item.song}: {item.reason}: {item.detail}" for item in list(rejected)[:_NAMED])
     raise UserError(
         f"Expected at least one usable song of each genre {where}. Received none of: {', '.join(missing)}. "
-        f"Add songs, repair those that were rejected, or choose the genres with --genres.{reasons}"
+        f"Add songs, repair or remove those that were rejected, or choose the genres with --genres.{reasons}"
     )
 
 
