@@ -46,6 +46,7 @@ from tumbao.serving.model_info import (
     preferred,
 )
 from tumbao.serving.model_server import write_warmup
+from tumbao.serving.onnx_export import with_metadata
 from tumbao.serving.parity_vectors import write_vectors
 from tumbao.serving.tflite import convert, join_audio
 from tumbao.serving.tflite_file import embed
@@ -160,26 +161,22 @@ def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, ver
 
 
 def _embed(assets: Path, info: ModelInfo, precisions: Sequence[str]) -> dict[str, ModelFile]:
-    """Embed labels and parameters in every .tflite, with a model.json whose list of files is still empty."""
+    """Embed labels and parameters in every file of the model, with a model.json whose list of files is still empty."""
     info.write(assets)
     files = {
         "frontend": (FRONTEND_FILE, "float32"),
         **{precision: (CLASSIFIER_FILES[precision], precision) for precision in precisions},
         "audio": (AUDIO_FILE, preferred(precisions)),
+        "onnx": (ONNX_FILE, "float32"),
     }
-    described = {key: _embed_one(assets, name, precision) for key, (name, precision) in files.items()}
-    return described | {"onnx": _describe_file(ONNX_FILE, (assets / ONNX_FILE).read_bytes(), "float32")}
+    return {key: _embed_one(assets, name, precision) for key, (name, precision) in files.items()}
 
 
 def _embed_one(assets: Path, name: str, precision: str) -> ModelFile:
-    """Embed the labels and model.json of a folder in one of its .tflite files."""
+    """Embed the labels and model.json of a folder in one of its files."""
     texts = {text: (assets / text).read_text(encoding="utf-8") for text in (LABELS_FILE, INFO_FILE)}
-    content = embed((assets / name).read_bytes(), texts)
+    content = (with_metadata if name == ONNX_FILE else embed)((assets / name).read_bytes(), texts)
     (assets / name).write_bytes(content)
-    return _describe_file(name, content, precision)
-
-
-def _describe_file(name: str, content: bytes, precision: str) -> ModelFile:
     return ModelFile(name, len(content), hashlib.sha256(content).hexdigest(), precision)
 
 

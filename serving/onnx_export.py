@@ -6,7 +6,7 @@ own operator DFT.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,16 @@ def _replace(
         dtypes=[TensorProto.FLOAT],
         shapes=[shape],
     )
+
+
+def with_metadata(content: bytes, texts: Mapping[str, str]) -> bytes:
+    """Add texts by name to an ONNX file, as metadata, which every runtime can read."""
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    onnx.helper.set_model_props(model, texts)
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
 def onnx_runner(content: bytes, threads: int) -> Callable[..., dict[str, np.ndarray]]:

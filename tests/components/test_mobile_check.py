@@ -19,6 +19,7 @@ from typing import Any
 import keras
 import librosa
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 import tensorflow as tf
@@ -56,6 +57,7 @@ from tumbao.serving.model_info import (
     AUDIO_FILE,
     CLASSIFIER_FILES,
     EDGE_FOLDER,
+    INFO_FILE,
     LABELS_FILE,
     ONNX_FILE,
     PREFERENCE,
@@ -272,6 +274,9 @@ def test_a_corrupt_int8_calibration_is_left_out_and_the_audio_file_gets_another_
         assert hashlib.sha256((assets / file.name).read_bytes()).hexdigest() == file.sha256
     with zipfile.ZipFile(assets / AUDIO_FILE) as embedded:
         assert embedded.read(LABELS_FILE).decode().split() == list(GENRES)
+    metadata = onnxruntime.InferenceSession(assets / ONNX_FILE).get_modelmeta().custom_metadata_map
+    assert metadata[LABELS_FILE].split() == list(GENRES)
+    assert json.loads(metadata[INFO_FILE])["genres"] == list(GENRES)
     assert not (assets / CLASSIFIER_FILES["int8"]).exists()
     expected = json.loads((assets / EDGE_FOLDER / "expected.json").read_text())["probabilities"]
     assert expected.keys() == {AUDIO_FILE, ONNX_FILE, CLASSIFIER_FILES["float16"], CLASSIFIER_FILES["dynamic"]}
