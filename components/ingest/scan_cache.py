@@ -48,12 +48,16 @@ class ScanCache:
 
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._file, check_same_thread=False)
-        (state,) = database.execute("PRAGMA user_version").fetchone()
-        wanted = int(self._state[:7], 16)
-        if state != wanted:
-            database.execute("DROP TABLE IF EXISTS scanned")
-            database.execute(f"PRAGMA user_version = {wanted}")
-        database.execute(_TABLE)
+        try:
+            (state,) = database.execute("PRAGMA user_version").fetchone()
+            wanted = int(self._state[:7], 16)
+            if state != wanted:
+                database.execute("DROP TABLE IF EXISTS scanned")
+                database.execute(f"PRAGMA user_version = {wanted}")
+            database.execute(_TABLE)
+        except sqlite3.DatabaseError:
+            database.close()
+            raise
         return database
 
     def get(self, part: AudioSegment, scan: Callable[[], ScannedFile]) -> ScannedFile:
