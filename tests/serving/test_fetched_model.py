@@ -94,5 +94,5 @@ def test_an_unreadable_bucket_is_logged_once(
     models.refresh()
     of_bucket = [
         text for text in caplog.messages if str(bucket) in text
-    ]  # other tests' servers watch their folders, too
+    ]  # beside other servers'
     assert of_bucket == [f"No model can be loaded: [Errno 13] no rights to list it: '{bucket}'"]
