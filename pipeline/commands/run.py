@@ -342,7 +342,7 @@ def report(
 @app.command()
 def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """List the runs of a workspace."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from tumbao.components.ingest.splits import is_leaky
     from tumbao.pipeline.runs import UNREADABLE, read_runs
@@ -350,7 +350,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     records = read_runs(workspace)
     if not records:
         fail(f"Expected runs in {workspace}. Received: none. `tumbao run --data FOLDER` starts one.")
-    table = Table("run", "library", "songs", "split", "accuracy", "blessed", "outcome", "minutes")
+    table = Table(Column("run", no_wrap=True), "library", "songs", "split", "accuracy", "blessed", "outcome", "minutes")
     for record in records:
         table.add_row(
             escape(record.run),

@@ -47,13 +47,13 @@ def composed_songs(genres: Sequence[str]) -> Songs | None:
 def _train(
     train: Fragments, val: Fragments, training: Training, genres: Sequence[str]
 ) -> tuple[keras.Model, dict[str, Any]]:
-    from tumbao.trainer.dataset import in_memory
-    from tumbao.trainer.linear import fit_regression, song_means, to_keras
-
     """Fit the regression to the songs of both splits: its settings come from cross-validation over all of them.
 
     So do the validation metrics, which are of songs; where a genre has one song, they are those of the songs fitted to.
     """
+    from tumbao.trainer.dataset import in_memory
+    from tumbao.trainer.linear import fit_regression, song_means, to_keras
+
     (features, labels), (val_features, val_labels) = in_memory(train), in_memory(val)
     features, labels = np.concatenate([features, val_features]), np.concatenate([labels, val_labels])
     songs = song_means(features, labels, [*train.songs, *val.songs])
