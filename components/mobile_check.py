@@ -163,8 +163,8 @@ def MobileCheck(  # noqa: N802 - TFX names components so
 
         optional = files | {"onnx": ONNX_FILE}
         rows = list(compared(chain(_signatures(saved_model), _classifiers_in(assets, files), [_in_onnx(assets)])))
-        failed = {row["name"] for row in rows if row["failures"]}
-        refused = {key for key, name in optional.items() if name in failed}
+        left_out = {row["name"] for row in rows if row["failures"]} & set(optional.values())
+        refused = {key for key, name in optional.items() if name in left_out}
         if kept := files.keys() - refused:
             assets = _without(refused, assets, report.uri)
         best = preferred(kept or files)
@@ -173,7 +173,6 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         _add_replay(replayed, rows)
     progress.advance("compare")
     io_utils.write_bytes_file(f"{report.uri}/agreement.json", json.dumps(rows, indent=1).encode())
-    left_out = {optional[key] for key in refused}
     blessed = bool(kept) and not any(row["failures"] and row["name"] not in left_out for row in rows)
     io_utils.write_bytes_file(f"{blessing.uri}/{'INFRA_BLESSED' if blessed else 'INFRA_NOT_BLESSED'}", b"")
     blessing.set_int_custom_property("blessed", int(blessed))

@@ -153,14 +153,14 @@ def _work(saved_model: str, folder: str, calibration: str, mel: str, *precisions
         for precision in precisions:
             if precision == "onnx":
                 onnx_export.convert(saved_model, f"{folder}/{ONNX_FILE}", spec)
-            elif precision == "frontend":
-                content = _frontend(spec, temporary)
-                _verify(content, 0)
-                Path(folder, FRONTEND_FILE).write_bytes(with_named_tensors(content))
             else:
-                content = _classifier(static, precision, calibration)
-                _verify(content, _parameters(saved_model))
-                Path(folder, CLASSIFIER_FILES[precision]).write_bytes(with_named_tensors(content))
+                if precision == "frontend":
+                    content, name, parameters = _frontend(spec, temporary), FRONTEND_FILE, 0
+                else:
+                    content, name = _classifier(static, precision, calibration), CLASSIFIER_FILES[precision]
+                    parameters = _parameters(saved_model)
+                _verify(content, parameters)
+                Path(folder, name).write_bytes(with_named_tensors(content))
             _tick()
 
 

@@ -92,5 +92,5 @@ def test_an_unreadable_bucket_is_logged_once(
     models = Models(bucket, Metrics())
     models.refresh()
     models.refresh()
-    of_bucket = [text for text in caplog.messages if str(bucket) in text]  # beside other servers'
+    of_bucket = [text for text in caplog.messages if str(bucket) in text]  # servers of other tests log, too
     assert of_bucket == [f"No model can be loaded: [Errno 13] no rights to list it: '{bucket}'"]
