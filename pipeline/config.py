@@ -23,7 +23,10 @@ from tumbao.trainer.training import CLASS_WEIGHTS, SCHEDULES, Training
 from tumbao.trainer.vgg16 import Policy
 from tumbao.trainer.weights import RANDOM
 
-LOCAL_BEAM = ("--runner=FnApiRunner", "--sdk_container_image=none")
+LOCAL_RUNNER = "--runner=FnApiRunner"
+"""Flag of Beam's runner in this process."""
+
+LOCAL_BEAM = (LOCAL_RUNNER, "--sdk_container_image=none")
 """Beam's flags to run in this process. Without the name of a container image, TFX would package itself for workers."""
 
 

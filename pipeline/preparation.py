@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from tumbao.analysis.compare.features import features
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.library import Catalog, scan
+from tumbao.components.ingest.library import Catalog, named, scan
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
 from tumbao.pipeline import runs
@@ -66,18 +66,17 @@ class Preparation:
         self.catalog: Catalog = scan(
             self.data, self.genres, MelSpec(), self.layout, scan_cache=scan_cache(self.workspace)
         )
-        found, rejected = self.catalog.found, len(self.catalog.rejected)
-        self.display.say(f"{found} songs found, {rejected} of them unreadable or too short")
-        for note in self.catalog.notes:
-            self.display.say(escape(note))
+        for line in (*self.catalog.summary(), *self.catalog.notes):
+            self.display.say(escape(line))
 
     def library(self, spec: MelSpec) -> RenderedLibrary:
         """Render the library's mel images."""
         if spec not in self._libraries:
             cache = song_cache(str(self.workspace), spec)
             rendered = self._libraries[spec] = render_library(self.catalog, self.genres, spec, cache)
-            for song in rendered.rejected:
-                self.display.say(f"  rejected: {escape(song.song)}: {escape(song.reason)}: {escape(song.detail)}")
+            known = {song.entry for song in self.catalog.rejected}
+            if lines := named(song for song in rendered.rejected if song.entry not in known):
+                self.display.say(escape("\n".join(["Rejected after decoding:", *lines])))
         return self._libraries[spec]
 
     def backbone_weights(self, backbone: Backbone) -> WeightsFile:

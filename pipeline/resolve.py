@@ -26,14 +26,15 @@ from tfx import v1 as tfx
 from tumbao.components.evaluation.run_data import Candidate
 from tumbao.components.evaluator import eval_config
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.components.ingest.library import FIXED, Catalog, scan, write_manifests
+from tumbao.components.ingest.library import FIXED, Catalog, require_usable, scan, write_manifests
 from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path
+from tumbao.components.ingest.rendered_library import decoded_catalog
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.splits import GIVEN, group_keys
 from tumbao.components.ingest.subgenres import scan_subgenres
 from tumbao.components.ingest.tables import table_rows
 from tumbao.components.model_registry import served_version
-from tumbao.pipeline.config import Config, parse, require_split_by
+from tumbao.pipeline.config import LOCAL_RUNNER, Config, parse, require_split_by
 from tumbao.pipeline.model_choice import choose_model, folds
 from tumbao.pipeline.source import SCAN_CACHE, scan_cache, song_cache, source_digest
 from tumbao.schema.mel_spec import MelSpec
@@ -140,13 +141,23 @@ def resolve(
 def _scan(
     config: Config, spec: MelSpec, cache: ScanCache | None, growing: frozenset[str], say: Callable[[str], None]
 ) -> tuple[Config, Catalog, tuple[str, ...], AnyPath]:
-    """Return the configuration with the split, the songs, the genres in the order of the labels, and the manifests."""
+    """Return the configuration with the split, the songs, the genres in the order of the labels, and the manifests.
+
+    Songs are decoded before the split, since some turn out to be unusable only then. Where Beam may decode them on
+    other machines, this is done only for cross-validation, which needs them here.
+    """
     data, genres = config.data, config.data.genres
     place = as_path(data.library), genres, spec, data.layout
     if data.subgenres:
         catalog, genres = scan_subgenres(*place, min_songs=data.min_songs, scan_cache=cache, unfinished=growing)
     else:
         catalog = scan(*place, scan_cache=cache, unfinished=growing)
+    runner = config.runner
+    if (runner.name == "local" and LOCAL_RUNNER in runner.beam_args) or folds(config, catalog, genres):
+        catalog = decoded_catalog(catalog, spec, song_cache(config.root, spec))
+        require_usable(catalog, genres, place[0])
+    for line in (*catalog.summary(), *catalog.notes, *catalog.merged):
+        say(escape(line))
     config = config.replace(split={"by": _split_by(config, catalog, genres)})
     manifests = write_manifests(
         catalog,
@@ -157,9 +168,6 @@ def _scan(
         spec=spec,
         split_strategy=config.split_strategy,
     )
-    say(f"{catalog.found} songs found, {len(catalog.rejected)} of them unreadable or too short")
-    for line in (*catalog.notes, *catalog.merged):
-        say(escape(line))
     return config, catalog, genres, manifests
 
 

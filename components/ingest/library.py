@@ -107,6 +107,17 @@ class Catalog:
         """Number of songs and rejected files together."""
         return len(self.songs) + len(self.rejected)
 
+    def summary(self) -> list[str]:
+        """Return lines with the number of songs found, and the rejected files with their reasons."""
+        if not self.rejected:
+            return [f"{self.found} songs found"]
+        counts = collections.Counter(item.reason for item in self.rejected)
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in counts.most_common())
+        return [
+            f"{self.found} songs found, {len(self.rejected)} of them rejected ({reasons})",
+            *named(self.rejected),
+        ]
+
     def groups(self, split_by: str) -> dict[str, str]:
         """Return the artist of each song, or its value in a column of the list; empty if unknown."""
         key = split_by.lower()
@@ -188,11 +199,17 @@ def require_genres(
     missing = [genre for genre in genres if not per_genre[genre]]
     if not missing:
         return
-    reasons = "".join(f"\n  rejected: {item.song}: {item.reason}: {item.detail}" for item in list(rejected)[:_NAMED])
+    reasons = "\n".join(["\nRejected:", *lines] if (lines := named(rejected)) else [])
     raise UserError(
         f"Expected at least one usable song of each genre {where}. Received none of: {', '.join(missing)}. "
         f"Add songs, repair or remove those that were rejected, or choose the genres with --genres.{reasons}"
     )
+
+
+def named(rejected: Iterable[Rejected]) -> list[str]:
+    """Return a line for each of the first rejected files, and one with the number of the others."""
+    lines = [f"  {item.song}: {item.reason}: {item.detail}" for item in rejected]
+    return lines if len(lines) <= _NAMED else [*lines[:_NAMED], f"  and {len(lines) - _NAMED} more"]
 
 
 class LibraryUnavailableError(UnavailableError):
@@ -205,12 +222,11 @@ def require_few_failures(found: int, rejected: Iterable[Rejected]) -> None:
     if len(failed) < MIN_FAILED or len(failed) <= MAX_FAILED_SHARE * found:
         return
     counts = ", ".join(f"{reason}: {n}" for reason, n in collections.Counter(item.reason for item in failed).items())
-    names = "".join(f"\n  {item.song}: {item.reason}: {item.detail}" for item in failed[:_NAMED])
-    more = f"\n  and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    names = "".join(f"\n{line}" for line in named(failed))
     raise LibraryUnavailableError(
         f"{len(failed)} of {found} songs could not be read for a reason that may lie in this machine or in the storage "
         f"of the library, not in the songs ({counts}). Without them the data would be incomplete. "
-        f"Check memory, disk and network, or take these songs out of the library, and run again.{names}{more}"
+        f"Check memory, disk and network, or take these songs out of the library, and run again.{names}"
     )
 
 

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,14 @@ from tumbao.components.ingest.render import Rendered, Renderer
 from tumbao.components.ingest.song_cache import SongCache
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
+
+
+class _UsedSong(NamedTuple):
+    """A song, its archive in the cache and the indexes of its fragments there."""
+
+    song: Song
+    archive: str
+    indexes: Sequence[int]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,15 +66,41 @@ class RenderedLibrary:
 
 def render_library(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> RenderedLibrary:
     """Render songs that are not in the cache yet, and list all fragments; of duplicates, one song is used."""
+    used, rejected = _used_songs(catalog, spec, cache)
+    rows: list[tuple[str, int, int, float, str, str, int]] = []
+    firsts: dict[str, int] = {}
+    for song, archive, indexes in used:
+        first, label = firsts.get(song.song, 0), genres.index(song.genre)
+        for index in indexes:
+            start = song.start_seconds + index * spec.fragment_seconds
+            rows.append((song.song, label, first + index, start, song.path, archive, index))
+        firsts[song.song] = first + max(indexes, default=-1) + 1
+    if not rows:
+        raise UserError("Expected a library with at least one fragment that is not silent. Received: none.")
+    songs, labels, numbers, starts, files, archives, members = zip(*rows, strict=True)
+    numbered = (np.array(labels, np.int64), np.array(numbers, np.int64), np.array(starts))
+    artists = {song.song: song.artist for song in catalog.songs}
+    return RenderedLibrary(tuple(genres), songs, *numbered, files, archives, members, artists, rejected)
+
+
+def decoded_catalog(catalog: Catalog, spec: MelSpec, cache: str) -> Catalog:
+    """Render songs that are not in the cache yet, and reject those that only decoding shows to be unusable.
+
+    These are songs that are silent, damaged, or the same as another in a different encoding.
+    """
+    used, rejected = _used_songs(catalog, spec, cache)
+    return dataclasses.replace(catalog, songs=tuple(song for song, _, _ in used), rejected=rejected)
+
+
+def _used_songs(catalog: Catalog, spec: MelSpec, cache: str) -> tuple[list[_UsedSong], tuple[Rejected, ...]]:
     with SongCache(cache).in_use():
         parts = _rendered(catalog, spec, cache)
     fingerprints = [
         (song.song, song.entry, decode_fingerprint(part.metadata.fingerprint)) for song, part in parts if part.metadata
     ]
     duplicate_of = find_duplicates(sorted(fingerprints, key=lambda one: one[:2]))
+    used: list[_UsedSong] = []
     rejected = list(catalog.rejected)
-    rows: list[tuple[str, int, int, float, str, str, int]] = []
-    firsts: dict[str, int] = {}
     for song, part in parts:
         if part.metadata is None:
             rejected.append(Rejected(song.song, song.path, part.reason, part.detail, song.entry))
@@ -73,18 +108,9 @@ def render_library(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache
             detail = duplicate_detail(original)
             rejected.append(Rejected(song.song, song.path, Reason.DUPLICATE.value, detail, song.entry, original))
         else:
-            first, label = firsts.get(song.song, 0), genres.index(song.genre)
-            for index in part.metadata.fragments:
-                start = song.start_seconds + index * spec.fragment_seconds
-                rows.append((song.song, label, first + index, start, song.path, part.archive, index))
-            firsts[song.song] = first + max(part.metadata.fragments, default=-1) + 1
+            used.append(_UsedSong(song, part.archive, part.metadata.fragments))
     require_few_failures(catalog.found, rejected)
-    if not rows:
-        raise UserError("Expected a library with at least one fragment that is not silent. Received: none.")
-    songs, labels, numbers, starts, files, archives, members = zip(*rows, strict=True)
-    numbered = (np.array(labels, np.int64), np.array(numbers, np.int64), np.array(starts))
-    artists = {song.song: song.artist for song in catalog.songs}
-    return RenderedLibrary(tuple(genres), songs, *numbered, files, archives, members, artists, tuple(rejected))
+    return used, tuple(rejected)
 
 
 def _rendered(catalog: Catalog, spec: MelSpec, cache: str) -> list[tuple[Song, Rendered]]:

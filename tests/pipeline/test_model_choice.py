@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from tests.small_spec import SMALL
-from tumbao.components.ingest.tables import json_lines
+from tumbao.components.ingest.tables import json_lines, table_rows
 from tumbao.components.song_evaluation import by_song
 from tumbao.pipeline import model_choice
 from tumbao.pipeline.config import parse
@@ -71,9 +71,13 @@ def resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     for one in (spec("deaf", by="nothing"), spec("listening", by="spectrum")):
         monkeypatch.setitem(registry.MODELS, one.name, one)
 
-    def run(model: str) -> tuple[Resolved, list[str]]:
+    def run(model: str, **split: Any) -> tuple[Resolved, list[str]]:
         said: list[str] = []
-        values = {"data": {"library": str(tmp_path / "music"), "genres": ["dull", "sharp"]}, "model": {"name": model}}
+        values: dict[str, Any] = {
+            "split": split,
+            "data": {"library": str(tmp_path / "music"), "genres": ["dull", "sharp"]},
+            "model": {"name": model},
+        }
         return resolve(parse(values | {"runner": {"root": str(tmp_path / "root")}}), said.append), said
 
     return run
@@ -108,6 +112,28 @@ def test_one_model_is_validated_unless_there_are_many_songs(resolved: Any, monke
     monkeypatch.setattr(model_choice, "MANY_SONGS", SONGS)
     found, _ = resolved("listening")
     assert (found.candidates, exec_properties(found)["cross_validation"]) == ((), "")
+
+
+@pytest.mark.parametrize("folds", [0, 2])
+def test_songs_that_are_unusable_once_decoded_are_not_split(resolved: Any, tmp_path: Path, folds: int) -> None:
+    music = tmp_path / "music"
+
+    def tested() -> str:
+        rows = table_rows(f"{resolved('listening', folds=0)[0].manifests}/test.csv")
+        return next(row["song"] for row in rows if row["genre"] == "dull")
+
+    soundfile.write(music / (silent := tested()), np.zeros(64_000), 8_000)
+    for file in (music / (original := tested()), music / "dull" / "copy.flac"):
+        noise = np.random.default_rng(7).standard_normal(160_000)
+        soundfile.write(file, 0.1 * np.convolve(noise, np.ones(4) / 4, "same"), 8_000)
+    found, said = resolved("listening", folds=folds)
+    rejected = {row["song"]: row["reason"] for row in table_rows(f"{found.manifests}/rejected.csv")}
+    assert rejected == {silent: "silent", "dull/copy.flac": "duplicate"}
+    assert f"{2 * SONGS + 1} songs found, 2 of them rejected (silent: 1, duplicate: 1)" in said[1]
+    assert any(line.startswith(f"  {silent}: silent: is silent") for line in said)
+    tests = {row["song"] for row in table_rows(f"{found.manifests}/test.csv")}
+    assert original in tests
+    assert [one.songs for one in found.candidates] == [2 * SONGS - 1 - len(tests)] * bool(folds)
 
 
 @pytest.mark.parametrize(

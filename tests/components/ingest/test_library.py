@@ -165,7 +165,7 @@ def test_a_genre_without_a_usable_song_is_an_error_that_lists_the_rejected_files
         song.write_text("la la la")
     with pytest.raises(ValueError, match=r"none of: salsa\.") as caught:
         scanned()
-    assert all(f"rejected: salsa/{name}.wav: unsupported: " in str(caught.value) for name in "abc")
+    assert all(f"\n  salsa/{name}.wav: unsupported: " in str(caught.value) for name in "abc")
 
 
 def test_manifests_contain_every_song_once_with_its_columns(library: Path, manifests: Callable[..., Path]) -> None:
