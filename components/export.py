@@ -18,7 +18,7 @@ from tfx.utils import io_utils, path_utils
 
 from tumbao.components.evaluation.run_data import count_by_split
 from tumbao.components.evaluator import ACCURACY, LOSS, OVERALL, read_figures
-from tumbao.components.final_model import FinalFigures, read_fitted_on, read_rule
+from tumbao.components.final_model import FinalFigures, read_rule, read_trained_on
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs
 from tumbao.components.ingest.paths import as_path
@@ -100,7 +100,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     mel_spec : str
         Parameters of the mel images as JSON.
     weights_source : str
-        Digest of the backbone's weights, or `random`.
+        Digest of the backbone's weights, `random`, or `none` for a backbone without weights.
     precisions : str
         Keys of `CLASSIFIER_FILES`, separated by spaces.
     code : str
@@ -120,13 +120,18 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         versions |= {"code_digest": code, "backbone_weights": weights_source}
         versions[TESTED_MODEL] = fingerprint(path_utils.serving_model_path(tested.uri))
         info = _describe(spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions)
-        found = read_song_metrics(figures.uri)
+        found, trained_on = read_song_metrics(figures.uri), read_trained_on(final_figures.uri)
         info = dataclasses.replace(
             info,
+            training_data=dataclasses.replace(
+                info.training_data,
+                composed_songs=trained_on.composed_songs,
+                composed_weight=trained_on.composed_weight,
+            ),
             calibration=found.calibration,
             out_of_distribution=read_rule(final_figures.uri),
             decision=read_decision(decision.uri).outcome,
-            fitted_on=read_fitted_on(final_figures.uri),
+            fitted_on=tuple(trained_on.splits),
         )
         dataclasses.replace(info, files=_embed(assets, info, wanted)).write(assets)
         write_vectors(assets, spec, info.genres)

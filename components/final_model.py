@@ -1,15 +1,15 @@
 """FinalModel: the model that is exported, trained on more songs, with its temperature and the distance from songs.
 
-The tested model was trained on the training split. A head that is not trained by gradients is trained again on the
-other songs too, of which a small library has few. The head runs over the cached features, so the backbone is not run
+The tested model was trained without the test split. A head that is not trained by gradients is trained again on all
+songs, of which a small library has few. The head runs over the cached features, so the backbone is not run
 again.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -34,20 +34,28 @@ from tumbao.serving.out_of_distribution import DistanceRule
 from tumbao.serving.signatures import save
 from tumbao.trainer.dataset import Records
 from tumbao.trainer.distance import Distance, HiddenFeatures, distance_rule, to_keras
-from tumbao.trainer.fit import HEAD_FILE, load_head, train_head
+from tumbao.trainer.fit import HEAD_FILE, HISTORY_FILE, load_head, train_head
 from tumbao.trainer.model import final_model, joined, last_features, without_loops
 from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 from tumbao.trainer.weights import weights_file
 
-RULE_FILE, FITTED_FILE = "distance_rule.json", "fitted_on.json"
+RULE_FILE, TRAINING_FILE = "distance_rule.json", "trained_on.json"
 
 
 class FinalFigures(types.Artifact):
-    """The files `predictions.jsonl`, of every test fragment, `distance_rule.json`, and `fitted_on.json`, splits."""
+    """The files `predictions.jsonl`, of every test fragment, `distance_rule.json`, and `trained_on.json`."""
 
     TYPE_NAME = "tumbao.FinalFigures"
+
+
+class TrainedOn(NamedTuple):
+    """Splits that a model was trained on, and composed songs that joined them, with their relative total weight."""
+
+    splits: Sequence[str]
+    composed_songs: int
+    composed_weight: float
 
 
 @tfx.dsl.components.component
@@ -70,8 +78,9 @@ def FinalModel(  # noqa: N802 - TFX names components so
     spec, training = find_model(config["model"]), Training(**config["training"])
     patterns = {split: f"{artifact_utils.get_split_uri([features], split)}/*.gz" for split in SPLITS}
     head = load_head(f"{model_run.uri}/{HEAD_FILE}")
+    history = json.loads(as_path(f"{model_run.uri}/{HISTORY_FILE}").read_bytes())
     if config["refit"]:
-        head = _refit(spec, training, config, patterns, head.input_shape[1:])
+        head, history = _refit(spec, training, config, patterns, head.input_shape[1:])
     temperature = read_song_metrics(figures.uri).calibration.temperature
     found = _distance(head, patterns)
     distance = to_keras(found[0]) if found else None
@@ -83,19 +92,24 @@ def FinalModel(  # noqa: N802 - TFX names components so
     outputs = final_model(head, temperature, distance)
     rows = ({"split": "test"} | one for one in predict_records(outputs, patterns["test"]))
     io_utils.write_bytes_file(f"{final_figures.uri}/{PREDICTIONS_FILE}", "".join(map(json_line, rows)).encode())
-    fitted_on = config["refit"] or ["train"]
-    io_utils.write_bytes_file(f"{final_figures.uri}/{FITTED_FILE}", json.dumps(fitted_on).encode())
+    fit = history.get("fit", {})
+    trained_on = TrainedOn(
+        splits=config["refit"] or (["train", "val"] if fit else ["train"]),
+        composed_songs=fit.get("composed_songs", 0),
+        composed_weight=fit.get("composed_weight", 0.0),
+    )
+    io_utils.write_bytes_file(f"{final_figures.uri}/{TRAINING_FILE}", json.dumps(trained_on._asdict()).encode())
     rule = dataclasses.asdict(found[1]) if found else None
     io_utils.write_bytes_file(f"{final_figures.uri}/{RULE_FILE}", json.dumps(rule, indent=1).encode())
 
 
 def _refit(
     spec: ModelSpec, training: Training, config: Mapping[str, Any], patterns: Mapping[str, str], shape: tuple[int, ...]
-) -> keras.Model:
+) -> tuple[keras.Model, dict[str, Any]]:
     genres = config["genres"]
     songs = Records([patterns[split] for split in config["refit"]], shape, len(genres))
     val = Records([patterns["val"]], shape, len(genres))
-    return train_head(spec, songs, val, training, shape=shape, genres=genres, weights=config["weights"])[0]
+    return train_head(spec, songs, val, training, shape=shape, genres=genres, weights=config["weights"])
 
 
 def _distance(head: keras.Model, patterns: Mapping[str, str]) -> tuple[Distance, DistanceRule] | None:
@@ -123,9 +137,9 @@ def _hidden_features(hidden: keras.Model, pattern: str) -> HiddenFeatures:
     return HiddenFeatures(*map(np.array, zip(*found.values(), strict=True)))
 
 
-def read_fitted_on(final_figures: str) -> tuple[str, ...]:
-    """Read the splits that the model was trained on from the folder of a `FinalFigures` artefact."""
-    return tuple(json.loads(as_path(f"{final_figures}/{FITTED_FILE}").read_bytes()))
+def read_trained_on(final_figures: str) -> TrainedOn:
+    """Read what the model was trained on from the folder of a `FinalFigures` artefact."""
+    return TrainedOn(**json.loads(as_path(f"{final_figures}/{TRAINING_FILE}").read_bytes()))
 
 
 def read_rule(final_figures: str) -> DistanceRule | None:

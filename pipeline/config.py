@@ -354,7 +354,7 @@ class Config(Section):
 
     def summary(self) -> dict[str, Any]:
         """Return the settings of data, split, model, training and gate by the names that they have in `run.json`."""
-        data, model = self.data, self.model
+        data, model, used = self.data, self.model, find_model(self.models[0]).used
         return {
             "data": data.library,
             "layout": data.layout,
@@ -365,7 +365,7 @@ class Config(Section):
             "weights": model.weights,
             "precision": model.precision,
             "min_songs": data.min_songs if data.subgenres else None,
-            **dataclasses.asdict(self.head),
+            **{name: value for name, value in dataclasses.asdict(self.head).items() if name in used},
             "min_accuracy": self.gate.min_accuracy,
             "min_recall": self.gate.min_recall,
             "folds": self.split.folds,

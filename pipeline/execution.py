@@ -91,7 +91,7 @@ def execute(
         record,
         synthetic=resolved.catalog.synthetic,
         protocol=resolved.config.split_by,
-        settings={**record.settings, "policy": resolved.policy},
+        settings=_settings_of_run(record, config, resolved),
     )
     artifacts = run_artifacts(connection, run=record.run)
     if exported := artifacts.uri("EdgeExport", "model"):
@@ -111,6 +111,12 @@ def execute(
         blessed=bool(gate and gate.blessed and mobile_check and mobile_check.blessed),
         pushed_to=(report.push.pushed_to or "") if report.push else "",
     )
+
+
+def _settings_of_run(record: RunRecord, config: Config, resolved: Resolved) -> dict[str, Any]:
+    """Return the settings of a record with those of the model and the split that were chosen."""
+    others = {name: value for name, value in record.settings.items() if name not in config.summary()}
+    return {**resolved.config.summary(), **others, "policy": resolved.policy}
 
 
 def _check(config: Config, connection: Any, resolved: Resolved) -> None:

@@ -15,7 +15,7 @@ from tfx.utils import io_utils
 from tumbao.analysis.report.page import render_report
 from tumbao.components.evaluation import run_data
 from tumbao.components.evaluation.metrics import Evaluation
-from tumbao.components.evaluator import ACCURACY, LOSS, OVERALL, read_figures, read_thresholds
+from tumbao.components.evaluator import read_thresholds
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, first_of_each
@@ -116,7 +116,7 @@ def report_data(uris: Mapping[str, str], manifests: str, mel_spec: str, run: str
         "samples": (functools.partial(_samples, genres), "examples"),
         "search": (read_search, "search"),
         "history": (_history, "model_run"),
-        "evaluation": (functools.partial(_evaluation, genres), "figures", "evaluation"),
+        "evaluation": (functools.partial(_evaluation, genres), "figures"),
         "songs": (read_song_metrics, "figures"),
         "gate": (_gate, "blessing", "evaluation"),
         "decision": (read_decision, "decision"),
@@ -198,9 +198,8 @@ def _history(model_run: str) -> Any:
     return json.loads(as_path(f"{model_run}/{HISTORY_FILE}").read_bytes())
 
 
-def _evaluation(genres: Sequence[str], figures: str, evaluation: str) -> Evaluation:
-    accuracy, loss = (read_figures(evaluation, metric)[OVERALL].value for metric in (ACCURACY, LOSS))
-    return Evaluation.of_test_split(genres, json_lines(f"{figures}/{PREDICTIONS_FILE}"), accuracy, loss)
+def _evaluation(genres: Sequence[str], figures: str) -> Evaluation:
+    return Evaluation.of_test_split(genres, json_lines(f"{figures}/{PREDICTIONS_FILE}"))
 
 
 def _gate(blessing: str, evaluation: str) -> run_data.Gate:

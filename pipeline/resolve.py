@@ -55,7 +55,7 @@ class Properties(TypedDict):
     songs: str  # folder of rendered songs
     backbone: str  # name in `BACKBONES`
     weights: str  # file of the backbone's weights; empty for random ones or none
-    weights_source: str  # digest of the weights, or `random`
+    weights_source: str  # digest of the weights, `random`, or `none` for a backbone without weights
     policy: str  # Keras' dtype policy of the backbone
     precisions: str  # of the TFLite files, separated by spaces
     gate: str  # JSON of TFMA's EvalConfig
@@ -189,6 +189,7 @@ def exec_properties(resolved: Resolved) -> Properties:
     """Return the execution properties of a resolved configuration."""
     config, training = resolved.config, resolved.config.head
     model = find_model(config.model.name)
+    backbone = model.backbone_for(training)
     spec = dataclasses.asdict(resolved.mel_spec)
     validated = resolved.candidates[:1]
     trainer, tuner = _training(resolved)
@@ -199,9 +200,9 @@ def exec_properties(resolved: Resolved) -> Properties:
         "schema": f"{resolved.manifests}/schema.pbtxt",
         "mel_spec": json.dumps(spec),
         "songs": song_cache(config.root, resolved.mel_spec),
-        "backbone": model.backbone_for(training).name,
+        "backbone": backbone.name,
         "weights": resolved.weights_file,
-        "weights_source": resolved.weights.digest or "random",
+        "weights_source": resolved.weights.digest or ("random" if backbone.pretrained else "none"),
         "policy": resolved.policy,
         "precisions": " ".join(model.precisions),
         "gate": json_format.MessageToJson(_evaluation(resolved), preserving_proto_field_name=True, sort_keys=True),

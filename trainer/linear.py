@@ -45,7 +45,8 @@ class Songs(NamedTuple):
 class Regression(NamedTuple):
     """Standardisation and coefficients: logits are ((features - mean) / deviation) @ kernel + bias.
 
-    `log_loss` is that of the cross-validation, None without one; `probabilities` are its predictions [n, genres].
+    `log_loss` is that of the cross-validation in `folds` folds, None without one; `probabilities` are its predictions
+    [n, genres].
     """
 
     mean: np.ndarray
@@ -54,6 +55,7 @@ class Regression(NamedTuple):
     bias: np.ndarray
     penalty: float
     composed_weight: float
+    folds: int
     log_loss: float | None
     probabilities: np.ndarray | None
 
@@ -89,7 +91,8 @@ def fit_regression(
         choice = (penalty, weight, float(_losses(probabilities, songs.labels).mean()))
     penalty, weight, loss = choice
     fitted = _fit(songs, genres, groups, composed, penalty, weight)
-    return Regression(*fitted, penalty, weight, loss, probabilities)
+    number = 0 if folds is None else int(folds.max()) + 1
+    return Regression(*fitted, penalty, weight, number, loss, probabilities)
 
 
 def _choose(predicted: Mapping[tuple[float, float], np.ndarray], labels: np.ndarray) -> tuple[float, float]:

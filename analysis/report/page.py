@@ -25,6 +25,20 @@ LEAST_GAIN = 0.01
 """Gain in balanced accuracy by twice as many songs below which a learning curve counts as flat."""
 
 
+_NAMES = {
+    "data": "library",
+    "protocol": "split by",
+    "method": "split strategy",
+    "resume": "resume training",
+    "tune": "trials of a search",
+    "from_component": "first component",
+    "to_component": "last component",
+    "policy": "precision of the backbone",
+    "precision": "precision asked for",
+}
+"""Names of settings on the page, where those in `run.json` are not those of the configuration."""
+
+
 def render_report(data: ReportData) -> tuple[bytes, dict[str, bytes]]:
     """Render a report, also of an incomplete run: the page, which needs no other file, and its figures as PNG."""
     tested = scores(data.evaluation) if data.evaluation else None
@@ -44,6 +58,7 @@ def render_report(data: ReportData) -> tuple[bytes, dict[str, bytes]]:
         splits=SPLITS,
         paper_loss=PAPER_LOSS,
         paper_accuracy=PAPER_ACCURACY,
+        settings=[(_NAMES.get(name, name), _text(value)) for name, value in data.run.settings.items()],
         learning_curve=curve_sentence(data.run.candidates[0].curve) if data.run.candidates else "",
     )
     return page.encode("utf-8", errors="backslashreplace"), files
@@ -69,7 +84,7 @@ def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str
         yield "learning-curve", measured, partial(figures.learning_curve, data.run.candidates[0].curve)
     if data.search:
         yield "search", measured, partial(search_figure, data.search)
-    if data.history:
+    if data.history and len(data.history["epochs"]) > 1:
         for metric in ("accuracy", "loss"):
             yield metric, measured, partial(figures.by_epoch, data.history, metric)
     if tested and data.evaluation:
@@ -83,6 +98,15 @@ def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str
         yield "coverage", measured, partial(figures.accuracy_by_coverage, data.songs)
     if data.components:
         yield "graph", library, partial(figures.graph_figure, data.components, data.edges)
+
+
+def _text(value: object) -> str:
+    """Format a setting: lists with commas, and a dash for one that was left to Tumbao."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value is None or value == "" else str(value)
 
 
 def curve_sentence(curve: Sequence[tuple[int, float]]) -> str:

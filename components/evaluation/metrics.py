@@ -77,17 +77,12 @@ def is_worse(won: int, lost: int) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The model's predictions on the test split, for n fragments.
-
-    `accuracy` and `loss` are the Evaluator's, as used by the gate; where they are None, they are computed.
-    """
+    """The model's predictions on the test split, for n fragments."""
 
     genres: tuple[str, ...]  # in the order of the model's outputs
     labels: npt.NDArray[np.integer]  # [n]
     probabilities: npt.NDArray[np.floating]  # [n, genres]
     songs: npt.NDArray[np.str_]  # [n]
-    accuracy: float | None = None
-    loss: float | None = None
 
     def __post_init__(self) -> None:
         n, shapes = len(self.labels), (self.labels.shape, self.probabilities.shape, self.songs.shape)
@@ -98,15 +93,13 @@ class Evaluation:
             )
 
     @classmethod
-    def of_test_split(
-        cls, genres: Sequence[str], predictions: Iterable[Mapping[str, Any]], accuracy: float, loss: float
-    ) -> Evaluation:
-        """Select the test fragments of SongEvaluation's predictions; `accuracy` and `loss` are the Evaluator's."""
+    def of_test_split(cls, genres: Sequence[str], predictions: Iterable[Mapping[str, Any]]) -> Evaluation:
+        """Select the test fragments of SongEvaluation's predictions."""
         lines = [line for line in predictions if line["split"] == "test"]
         labels, probabilities, songs = (
             np.array([line[key] for line in lines]) for key in ("label", "probabilities", "song")
         )
-        return cls(tuple(genres), labels, probabilities, songs, accuracy, loss)
+        return cls(tuple(genres), labels, probabilities, songs)
 
 
 @dataclass(frozen=True)
@@ -139,13 +132,12 @@ def scores(evaluation: Evaluation) -> Scores:
     predicted = probabilities.argmax(axis=1)
     indexes = range(len(evaluation.genres))
     by_genre = precision_recall_fscore_support(labels, predicted, labels=indexes, zero_division=np.nan)
-    share = interval_over_songs(predicted == labels, evaluation.songs)
     of_truth = np.clip(probabilities[np.arange(len(labels)), labels], SMALLEST_PROBABILITY, 1.0)
     return Scores(
         fragments=len(labels),
         songs=len(np.unique(evaluation.songs)),
-        loss=float(-np.log(of_truth).mean()) if evaluation.loss is None else evaluation.loss,
-        accuracy=share if evaluation.accuracy is None else dataclasses.replace(share, value=evaluation.accuracy),
+        loss=float(-np.log(of_truth).mean()),
+        accuracy=interval_over_songs(predicted == labels, evaluation.songs),
         confusion=confusion_matrix(labels, predicted, labels=indexes),
         genres=tuple(
             GenreScore(genre, int(fragments), float(precision), float(recall), float(f1))

@@ -157,7 +157,7 @@ class Card:
     @cached_property
     def evaluation(self) -> Evaluation:
         """The predictions on the test split, by fragment."""
-        return Evaluation.of_test_split(self.info.genres, self.predictions, self.accuracy, self.loss)
+        return Evaluation.of_test_split(self.info.genres, self.predictions)
 
     @cached_property
     def scores(self) -> Scores:

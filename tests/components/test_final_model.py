@@ -15,13 +15,13 @@ import tensorflow as tf
 from tfx.types.standard_artifacts import Examples, Model, ModelRun
 
 from tumbao.components import final_model
-from tumbao.components.final_model import FinalFigures, FinalModel, read_fitted_on, read_rule
+from tumbao.components.final_model import FinalFigures, FinalModel, TrainedOn, read_rule, read_trained_on
 from tumbao.components.ingest.records import to_example, to_feature_example
 from tumbao.components.song_evaluation import SongFigures
 from tumbao.schema.mel_spec import FINE
 from tumbao.serving.calibration import temper
 from tumbao.serving.out_of_distribution import DistanceRule
-from tumbao.trainer.fit import HEAD_FILE
+from tumbao.trainer.fit import HEAD_FILE, HISTORY_FILE
 from tumbao.trainer.linear import Regression, to_keras
 from tumbao.trainer.model import dense_head
 from tumbao.trainer.models.tumbao import GROUPS
@@ -62,13 +62,14 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Examples:
 def rhythm_head() -> keras.Model:
     rng = np.random.default_rng(1)
     kernel, bias = rng.normal(0, 0.02, (COLUMNS, 2)), np.zeros(2)
-    return to_keras(Regression(np.full(COLUMNS, 0.5), np.full(COLUMNS, 1.2), kernel, bias, 1.0, 0.0, None, None))
+    return to_keras(Regression(np.full(COLUMNS, 0.5), np.full(COLUMNS, 1.2), kernel, bias, 1.0, 0.0, 0, None, None))
 
 
 def export(features: Examples, folder: Path, refit: list[str]) -> tuple[Model, FinalFigures]:
     """Export the head, or one that is trained again on some splits."""
     folder.mkdir(exist_ok=True)
     rhythm_head().save(folder / HEAD_FILE)
+    (folder / HISTORY_FILE).write_text(json.dumps({"fit": {"composed_songs": 3, "composed_weight": 0.3}}))
     model_run, figures, model, final_figures = ModelRun(), SongFigures(), Model(), FinalFigures()
     model_run.uri, model.uri, final_figures.uri = str(folder), str(folder / "model"), str(folder / "figures")
     config = {"model": "tumbao", "genres": GENRES, "training": {}, "weights": "", "mel_spec": dataclasses.asdict(FINE)}
@@ -96,7 +97,12 @@ def test_the_head_is_trained_again_on_the_splits_that_the_settings_name(features
     predicted = {}
     for refit in ([], ["train", "val"], ["train", "val", "test"]):
         figures = export(features, tmp_path / str(len(refit)), refit)[1]
-        assert read_fitted_on(figures.uri) == tuple(refit or ["train"])
+        trained_on = read_trained_on(figures.uri)
+        assert trained_on.splits == (refit or ["train", "val"])
+        if not refit:
+            assert trained_on == TrainedOn(["train", "val"], 3, 0.3)
+        else:  # two genres have 48 of the composed songs
+            assert (trained_on.composed_songs, trained_on.composed_weight) in [(0, 0.0), (48, 0.3), (48, 1.0)]
         lines = [json.loads(line) for line in Path(figures.uri, "predictions.jsonl").read_text("utf-8").splitlines()]
         labels = np.array([line["label"] for line in lines])
         predicted[len(refit)] = np.array([line["probabilities"] for line in lines])[np.arange(len(labels)), labels]

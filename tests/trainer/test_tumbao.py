@@ -79,6 +79,8 @@ def test_validation_songs_are_trained_on_and_predicted_by_cross_validation() -> 
     def train(train: np.ndarray, val: np.ndarray) -> tuple[list[np.ndarray], dict[str, float]]:
         first, second = (Arrays([features], labels, part, len(GENRES), names) for part in (train, val))
         head, history = train_head(TUMBAO, first, second, TUMBAO.settings(), shape=features.shape[1:], genres=GENRES)
+        assert (history["fit"]["songs"], history["fit"]["folds"]) == (len(rows), 5)
+        assert bool(history["fit"]["composed_songs"]) == (history["fit"]["composed_weight"] > 0)
         return head.get_weights(), history["epochs"][0]
 
     every, third = np.arange(len(rows)), np.arange(len(rows)) % 3 == 0

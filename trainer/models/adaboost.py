@@ -60,4 +60,5 @@ ADABOOST = ModelSpec(
     training={"epochs": 200},
     precisions=("float16",),  # quantized, thresholds of all columns would share one scale
     train=_train,
+    used=("epochs", "class_weights", "augment", "seed"),
 )

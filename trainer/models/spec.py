@@ -49,6 +49,8 @@ class ModelSpec:
         Precisions of the exported TFLite files; those that do not agree with the model are left out.
     train : TrainHead or None
         Training function, if the head is not trained by gradients.
+    used : tuple of str
+        Fields of `Training` that the model depends on.
     tuned_backbone, tuned_head : Backbone and Head, or None
         The same network divided earlier, so that the backbone's last block can be fine-tuned; None if that is not
         possible.
@@ -63,6 +65,7 @@ class ModelSpec:
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     precisions: tuple[str, ...] = ("float16", "dynamic", "int8")
     train: TrainHead | None = None
+    used: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Training))
     tuned_backbone: Backbone | None = None
     tuned_head: Head | None = None
 

@@ -50,6 +50,8 @@ def _train(
     """Fit the regression to the songs of both splits: its settings come from cross-validation over all of them.
 
     So do the validation metrics, which are of songs; where a genre has one song, they are those of the songs fitted to.
+    The history has no epochs but this one, and `fit`: numbers of `songs`, of `folds` (0 without cross-validation) and
+    of `composed_songs` that joined the training, their `composed_weight` relative to the songs, and the `penalty`.
     """
     from tumbao.trainer.dataset import in_memory
     from tumbao.trainer.linear import fit_regression, song_means, to_keras
@@ -57,7 +59,8 @@ def _train(
     (features, labels), (val_features, val_labels) = in_memory(train), in_memory(val)
     features, labels = np.concatenate([features, val_features]), np.concatenate([labels, val_labels])
     songs = song_means(features, labels, [*train.songs, *val.songs])
-    regression = fit_regression(songs, len(train.counts), GROUPS, composed_songs(genres), training.seed)
+    composed = composed_songs(genres)
+    regression = fit_regression(songs, len(train.counts), GROUPS, composed, training.seed)
     head = to_keras(regression)
     head.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     loss, accuracy = head.evaluate(features, labels, verbose=0)
@@ -65,8 +68,14 @@ def _train(
     if regression.log_loss is not None and regression.probabilities is not None:
         right = regression.probabilities.argmax(axis=1) == songs.labels
         epoch |= {"val_loss": regression.log_loss, "val_accuracy": float(right.mean())}
-    chosen = {"penalty": regression.penalty, "composed_weight": regression.composed_weight}
-    return head, {"epochs": [epoch], "best_epoch": 1, "class_weights": None, **chosen}
+    fit = {
+        "songs": len(songs.labels),
+        "folds": regression.folds,
+        "penalty": regression.penalty,
+        "composed_songs": len(composed.labels) if composed and regression.composed_weight else 0,
+        "composed_weight": regression.composed_weight if composed else 0.0,
+    }
+    return head, {"epochs": [epoch], "best_epoch": 1, "class_weights": None, "fit": fit}
 
 
 def _empty(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
@@ -83,4 +92,5 @@ TUMBAO = ModelSpec(
     head=_empty,
     precisions=("float16",),  # 8-bit tables of lags and waves would round the patterns
     train=_train,
+    used=("augment", "seed"),
 )

@@ -18,6 +18,7 @@ from tumbao.analysis.report.figures import graph_figure
 from tumbao.analysis.report.page import curve_sentence, render_report, write_report
 from tumbao.components.evaluation.metrics import SongMetrics, scores, song_metrics
 from tumbao.components.evaluation.run_data import (
+    Candidate,
     Catalog,
     Component,
     Evaluation,
@@ -72,7 +73,7 @@ def complete(*, split_by: str = "song", synthetic: bool = True) -> ReportData:
             library=f"Library {ATTACK}",
             synthetic=synthetic,
             seed=4711,
-            settings={"--epochs": 2},
+            settings={"protocol": "song", "genres": ["salsa", "cumbia"], "folds": None, "cache": True},
             versions={"keras": "3.12.0"},
             code_digest="abc123",
             weights_source="Keras cache",
@@ -144,6 +145,21 @@ def test_the_librarys_own_split_is_not_leaky(tmp_path: Path) -> None:
     read = written_text(ReportData(whole.run, whole.mel_spec, catalog=given), tmp_path)
     assert "Split as given by the library: it does not leak" in read
     assert "The split leaks" not in read
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_a_fit_without_epochs_is_described_by_its_songs_and_has_no_curves(tmp_path: Path) -> None:
+    fit = {"songs": 55, "folds": 3, "penalty": 10**0.5, "composed_songs": 120, "composed_weight": 1.0}
+    history = {"epochs": [epoch(0.1, 1.0, 0.8, 0.75)], "best_epoch": 1, "fit": fit}
+    data = dataclasses.replace(complete(), history=history)
+    candidate = Candidate("tumbao", songs=9, right=6, balanced_accuracy=0.7, log_loss=1.0)
+    data = dataclasses.replace(data, run=dataclasses.replace(data.run, candidates=(candidate,)))
+    read = written_text(data, tmp_path)
+    assert "fitted to the means of 55 songs of the training and validation split, without epochs" in read
+    assert "120 composed songs, which a program wrote and played, joined them with 1.0 times their weight" in read
+    assert "in 3 folds chose the penalty (C = 3.16) and that weight: accuracy 0.7500" in read
+    assert "It was then trained on the training and validation split" in read
+    assert not {path.stem for path in tmp_path.glob("figures/*.png")} & {"accuracy", "loss"}
 
 
 @pytest.mark.usefixtures("without_plots")
@@ -310,7 +326,10 @@ def test_run_details_are_shown(page: str) -> None:
     read = text_of(page)
     for detail in (
         "4711",
-        "--epochs2",
+        "split bysong",
+        "genressalsa, cumbia",
+        "folds–",
+        "cacheyes",
         "keras3.12.0",
         "Keras cache",
         "float32: no AMX",
