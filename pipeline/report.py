@@ -17,6 +17,7 @@ from tumbao.components.evaluation import run_data
 from tumbao.components.evaluation.metrics import Evaluation
 from tumbao.components.evaluator import read_thresholds
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
+from tumbao.components.ingest.fragments import decoded_part
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, first_of_each
 from tumbao.components.ingest.tables import json_lines
@@ -174,9 +175,7 @@ def remarks(song: Mapping[str, Any]) -> Iterator[str]:
     if song["padded"]:
         yield "shorter than a fragment: repeated"
     if song["truncated"]:
-        declared = song["declared_seconds"]
-        whole = f" of {declared:.1f}" if declared is not None and declared > song["seconds"] else ""
-        yield f"truncated: decoded {song['seconds']:.1f}{whole} s"
+        yield f"truncated: decoded {decoded_part(song['seconds'], song['declared_seconds'])}"
     if song["silent"]:
         fragments = "fragment is" if song["silent"] == 1 else "fragments are"
         yield f"{song['silent']} {fragments} silent and left out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import inspect
 import json
 import re
@@ -24,6 +25,7 @@ from tumbao.pipeline import local_runner
 from tumbao.pipeline.runs import RunRecord
 
 ROOT = Path(__file__).parents[1]
+SOURCES = sorted(file for name in ("components", "schema", "serving") for file in ROOT.glob(f"{name}/**/*.py"))
 RATE = 22_050
 Tone = Callable[..., np.ndarray]
 
@@ -69,6 +71,12 @@ def test_every_public_name_exists_and_is_described() -> None:
 def test_examples_of_docstrings_run(name: str, folder: Path) -> None:
     for one in doctest.DocTestFinder().find(getattr(tumbao, name), name):
         assert not doctest.DocTestRunner().run(one).failed
+
+
+@pytest.mark.parametrize("file", [file for file in SOURCES if ">>> " in file.read_text("utf-8")], ids=str)
+def test_examples_of_internal_docstrings_run(file: Path, folder: Path) -> None:
+    name = ".".join(("tumbao", *file.relative_to(ROOT).with_suffix("").parts))
+    assert not doctest.testmod(importlib.import_module(name)).failed
 
 
 def test_examples_of_the_page_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,7 +201,7 @@ def ensure_musicnn(explicit: str | Path | None = None) -> WeightsFile:
         return found
     with tempfile.TemporaryDirectory(prefix="tumbao-weights-") as folder:
         try:
-            wheel = fetch_wheel(WHEEL, WHEEL_SHA256, Path(folder))
+            wheel = fetch_wheel(WHEEL, WHEEL_SHA256, Path(folder), "musicnn weights")
         except OSError as error:
             raise WeightsError(
                 "Could not get musicnn's weights. There are three ways: (1) tumbao run --weights FILE, "

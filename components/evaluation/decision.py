@@ -47,8 +47,9 @@ class Criterion:
         )
         if self.outcome != "undecided":
             return found
-        more = f"about {self.more_songs} more such songs" if self.more_songs else f"more than {MOST_SONGS:,} songs"
-        return f"{found}: too few songs to tell; {more} would decide it"
+        more = f"about {self.more_songs}" if self.more_songs else f"more than {MOST_SONGS:,}"
+        side = "against" if self.share.value < self.bound else "for"
+        return f"{found}: too few songs to tell; {more} more with the same share would decide {side} it"
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def find_duplicates(parts: Iterable[tuple[str, int, np.ndarray]]) -> dict[str, s
 
 def duplicate_detail(original: str) -> str:
     """Describe why a duplicate is rejected, as the continuation of its name."""
-    return f"the same recording as {original}, in another encoding"
+    return f"the same recording as {original}, encoded or cut differently"
 
 
 def same_recordings(fingerprints: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:

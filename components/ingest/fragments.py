@@ -139,9 +139,20 @@ def require_length(sound: AudioStream, spec: MelSpec, path: str | Path) -> None:
     least = f"expected at least {MIN_SONG_SECONDS:.0f} s"
     if sound.truncated:
         declared = sound.header.declared_seconds
-        whole = f" of {declared:.1f}" if declared is not None and declared > seconds else ""
-        raise AudioError(path, Reason.TRUNCATED, f"breaks off: decoded {seconds:.1f}{whole} s, {least}")
+        raise AudioError(path, Reason.TRUNCATED, f"breaks off: decoded {decoded_part(seconds, declared)}, {least}")
     raise AudioError(path, Reason.TOO_SHORT, f"lasts {seconds:.1f} s, {least}")
+
+
+def decoded_part(seconds: float, declared: float | None) -> str:
+    """Format how much of a truncated song was decoded, and of how much, if that differs by a tenth of a second.
+
+    Examples
+    --------
+    >>> decoded_part(9.84, 12.5), decoded_part(9.84, 9.81), decoded_part(9.84, None)
+    ('9.8 of 12.5 s', '9.8 s', '9.8 s')
+    """
+    whole = f" of {declared:.1f}" if declared is not None and round(declared, 1) > round(seconds, 1) else ""
+    return f"{seconds:.1f}{whole} s"
 
 
 def fragment_count(seconds: float, spec: MelSpec) -> int:

@@ -302,7 +302,7 @@ def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song
         if same is outcome:
             songs.append(outcome)
         else:
-            detail = f"the same bytes as {same.song}"
+            detail = "it is listed more than once" if same.path == outcome.path else f"the same bytes as {same.song}"
             duplicate = Rejected(outcome.song, outcome.path, Reason.DUPLICATE.value, detail, outcome.entry, same.song)
             rejected.append(duplicate)
     return tuple(songs), tuple(sorted(rejected, key=lambda item: item.song))

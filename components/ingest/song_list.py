@@ -79,7 +79,8 @@ def read_entries(file: AnyPath, *, root: AnyPath, required: Sequence[str]) -> li
     for line, entry in entries.items():
         earlier_line, earlier = first.setdefault(entry.song, (line, entry))
         if difference := _difference(earlier, entry):
-            table.faults[line] = f"{difference} in line {earlier_line}. {_SONGS}"
+            advice = _SONGS if columns["song"] in table.columns else _ONE_ROW
+            table.faults[line] = f"{difference} in line {earlier_line}. {advice}"
     where = identifier(str(file.absolute()), root)
     for line, fault in table.faults.items():
         entries[line] = invalid_row(file, line, fault, where)
@@ -90,6 +91,7 @@ _SONGS = (
     "`song` is what parts of one recording share; a title that several recordings have belongs into another column, "
     "such as `title`."
 )
+_ONE_ROW = "Keep one row for each file."
 
 
 def _meanings(table: Table) -> dict[str, str]:

@@ -306,10 +306,10 @@ def _run(config: Config) -> int:
     if record.accuracy is not None:
         leaky = " (leaky: fragments of one song are in several splits)" if is_leaky(record.protocol) else ""
         synthetic = " (synthetic library)" if record.synthetic else ""
-        accuracy = f"{record.accuracy:.1%} of the test fragments{leaky}{synthetic}"
+        accuracy = f"{record.accuracy:.1%} of the test fragments recognised{leaky}{synthetic}"
     lines = {
         "outcome": record.sentence,
-        "accuracy": accuracy,
+        "fragments": accuracy,
         "report": folder / runs.REPORT_FILE if (folder / runs.REPORT_FILE).exists() else "",
         "model": record.pushed_to,
         "TFLite": f"{record.pushed_to}/assets.extra" if record.pushed_to else "",

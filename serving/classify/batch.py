@@ -138,9 +138,7 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
 
 def _notes(result: SongPrediction, tagging: Tagging | None, info: ModelInfo) -> Iterator[str]:
     if result.truncated:
-        declared = result.declared_seconds or 0.0
-        whole = f" of {clock(declared)}" if declared > result.duration_seconds else ""
-        yield f"the file is truncated: only {clock(result.duration_seconds)}{whole} could be decoded"
+        yield _truncation(result.duration_seconds, result.declared_seconds or 0.0)
     if result.audio_tracks > 1:
         yield f"decoded audio track {result.audio_track} of {result.audio_tracks}, the default one of players"
     if result.padded:
@@ -158,6 +156,20 @@ def _notes(result: SongPrediction, tagging: Tagging | None, info: ModelInfo) -> 
         yield "the genre was written to its tags"
     elif tagging and tagging.sentence:
         yield f"the file {tagging.sentence}"
+
+
+def _truncation(decoded: float, declared: float) -> str:
+    """Describe a truncated file.
+
+    Examples
+    --------
+    >>> _truncation(73.2, 180.0)
+    'the file is truncated: only 1:13 of 3:00 could be decoded'
+    >>> _truncation(73.2, 73.4)
+    'the file is truncated: only 1:13 could be decoded'
+    """
+    whole = f" of {clock(declared)}" if declared > decoded and clock(declared) != clock(decoded) else ""
+    return f"the file is truncated: only {clock(decoded)}{whole} could be decoded"
 
 
 def text(path: str | Path) -> str:

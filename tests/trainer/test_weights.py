@@ -192,7 +192,7 @@ def test_a_broken_download_is_retried_reported_and_cached(
         found = ensure_vgg16()
     assert (found.path, found.source, server.requests) == (weights.cache_file(), "Keras' download", 3)
     megabytes = len(server.body) // 1_000_000
-    assert reports[-1] == (f"{weights.KERAS_FILE}, MB", megabytes, megabytes)
+    assert reports[-1] == ("VGG-16 weights, MB", megabytes, megabytes)
     assert list(weights.cache_file().parent.iterdir()) == [weights.cache_file()]
     again = ensure_vgg16()
     assert (again.path, again.source, server.requests) == (weights.cache_file(), "Tumbao's cache", 3)

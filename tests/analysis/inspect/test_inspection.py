@@ -140,7 +140,7 @@ def test_the_same_recording_in_another_encoding_is_a_duplicate(tmp_path: Path, r
     assert [song.song.song for song in inspection.songs] == ["salsa/one.wav"]
     (copy,) = inspection.rejected
     assert (copy.song, copy.reason) == ("salsa/two.mp3", "duplicate")
-    assert copy.detail == "the same recording as salsa/one.wav, in another encoding"
+    assert copy.detail == "the same recording as salsa/one.wav, encoded or cut differently"
     assert copy.duplicate_of == "salsa/one.wav"
 
 

@@ -50,8 +50,14 @@ def test_the_number_of_songs_that_would_decide_does_decide() -> None:
         interval = binomtest(round(0.75 * songs), songs).proportion_ci(method="wilson")
         exact = 0.75 * songs == round(0.75 * songs)
         assert (interval.high < 0.8) is decided or not exact
-    assert f"about {found.more_songs} more such songs would decide it" in found.sentence
+    assert f"about {found.more_songs} more with the same share would decide against it" in found.sentence
     assert "--min-accuracy" in found.sentence
+
+
+def test_a_share_above_the_bound_would_be_decided_for_the_model() -> None:
+    found = decision((6, 5), (10, 10), nearest=0.4).criteria[2]
+    assert (found.outcome, found.share.value) == ("undecided", 0.55)
+    assert f"about {found.more_songs} more with the same share would decide for it" in found.sentence
 
 
 def test_more_of_the_same_songs_never_bless_what_fewer_refused() -> None:

@@ -87,6 +87,15 @@ def test_songs_have_their_path_as_name_and_genre_length_and_hash(scanned: Callab
     assert not catalog.rejected
 
 
+def test_a_file_that_is_listed_twice_is_used_once(library: Path, small_spec: MelSpec) -> None:
+    rows = [f"{genre}/{name}.wav,{genre}" for genre in GENRES for name in "abc"]
+    (library / "songs.csv").write_text("\n".join(["file_name,genre", *rows, rows[0]]))
+    catalog = scan(library / "songs.csv", GENRES, small_spec)
+    (repeated,) = catalog.rejected
+    assert len(catalog.songs) == 6
+    assert (repeated.entry, repeated.reason, repeated.detail) == (6, "duplicate", "it is listed more than once")
+
+
 def test_every_file_is_a_song_or_rejected_with_its_reason(
     library: Path, scanned: Callable[[], Catalog], write_song: WriteSong
 ) -> None:
