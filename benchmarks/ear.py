@@ -4,11 +4,14 @@ LIBRARY is a folder or a list of songs (CSV). `--by song` tests every song once,
 of the list such as the source of a recording, tests the songs of each value with a model that was trained on all
 others. New music asks this question, since songs of one source share mastering and codec. `--by composed` tests all
 songs with a model `tumbao` that was trained on composed songs alone, standardised by these or by the songs themselves.
+`--own 5,20,50` tests the songs of each value of COLUMN with `tumbao`, standardised by statistics of their own: mean and
+deviation of the training songs count as so many songs more.
 A song's answer is the mean of its fragments' probabilities. The learning curve has the balanced accuracy by number of
 training songs of each genre; `ood_auroc` tells new songs from those of a genre that is left out, as in
 out_of_distribution.py. The last line is the result as JSON, with counts and no names.
 
     python benchmarks/ear.py LIBRARY --by song|COLUMN|composed [--models tumbao,musicnn] [--seeds 1] [--curve 2,4,8,16]
+        [--own 5,20,50]
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from tumbao.schema.genres import GENRES
 from tumbao.trainer.backbones import RHYTHM
 from tumbao.trainer.cross_validation import Fold, fewer_songs, mean_of_songs, out_of_fold, whole_song_folds
 from tumbao.trainer.distance import HiddenFeatures
-from tumbao.trainer.linear import fit_regression, song_means, standardisation
+from tumbao.trainer.linear import Songs, fit_regression, song_means, standardisation
 from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.models.tumbao import GROUPS, composed_songs
@@ -70,11 +73,17 @@ def measure(
     library = prepared.library(model.backbone.mel_spec)
     unit = None if by == "song" else units(library, data, by)
     accuracies, balanced, by_songs = [], [], collections.defaultdict(list)
+    confused: collections.Counter[str] = collections.Counter()
     for seed in range(seeds):
         folds = whole_song_folds(library, None if unit else FOLDS, seed, unit)
         labels, predicted = answers(prepared, model, folds, seed)
         accuracies.append(float((labels == predicted).mean()))
         balanced.append(float(balanced_accuracy_score(labels, predicted)))
+        wrong = labels != predicted
+        confused.update(
+            f"{library.genres[label]} as {library.genres[answer]}"
+            for label, answer in zip(labels[wrong], predicted[wrong], strict=True)
+        )
         recalls = [
             f"{int((predicted[labels == label] == label).sum())}/{(labels == label).sum()}"
             for label in range(len(library.genres))
@@ -93,6 +102,7 @@ def measure(
         "balanced_accuracy": round(statistics.mean(balanced), 3),
         "songs": len(set(library.songs)),
         "sources": len(set(unit or library.songs)),
+        "confused": {pair: round(count / seeds, 1) for pair, count in confused.most_common()},
         "ood_auroc": new_genres(prepared) if model.backbone == RHYTHM else None,
         "learning_curve": {songs: round(statistics.mean(values), 3) for songs, values in by_songs.items()},
     }
@@ -134,6 +144,41 @@ def measure_composed(prepared: Preparation) -> list[dict[str, object]]:
     return results
 
 
+def measure_own_statistics(
+    prepared: Preparation, data: Path, by: str, counts: Sequence[int]
+) -> list[dict[str, object]]:
+    """Measure `tumbao` on each source, standardised by the training songs, and also by the source's own songs."""
+    (features,), _ = prepared.features(RHYTHM)
+    library = prepared.library(RHYTHM.mel_spec)
+    songs = song_means(np.asarray(features, np.float64), library.labels, library.songs)
+    source_of = dict(zip(library.songs, units(library, data, by), strict=True))
+    sources = np.array([source_of[song] for song in sorted(source_of)])
+    predicted = {count: np.empty(len(sources), int) for count in (0, *counts)}
+    for source in np.unique(sources):
+        tested = sources == source
+        train = Songs(songs.features[~tested], songs.labels[~tested])
+        found = fit_regression(train, len(library.genres), GROUPS, composed_songs(library.genres))
+        own = songs.features[tested]
+        roots = found.deviation / np.maximum(train.features.std(axis=0), 1e-6)  # of the sizes of the groups
+        for count in predicted:
+            share = len(own) / (len(own) + count) if count else 0.0
+            mean = share * own.mean(axis=0) + (1 - share) * found.mean
+            variance = share * own.var(axis=0) + (1 - share) * train.features.var(axis=0)
+            logits = (own - mean) / (np.maximum(np.sqrt(variance), 1e-6) * roots) @ found.kernel + found.bias
+            predicted[count][tested] = logits.argmax(axis=1)
+    return [
+        {
+            "model": f"tumbao, own statistics beside those of {count} songs" if count else "tumbao",
+            "by": by,
+            "accuracy": round(float((songs.labels == labels).mean()), 3),
+            "balanced_accuracy": round(float(balanced_accuracy_score(songs.labels, labels)), 3),
+            "songs": len(sources),
+            "sources": len(np.unique(sources)),
+        }
+        for count, labels in predicted.items()
+    ]
+
+
 def main() -> None:
     """Measure the models and print a table, then the results as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,20 +187,25 @@ def main() -> None:
     parser.add_argument("--models", default="tumbao")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--curve", default="", help="numbers of training songs of each genre, such as 2,4,8,16")
+    parser.add_argument(
+        "--own", default="", help="numbers of songs that the training's statistics count as, such as 5,20,50"
+    )
     parser.add_argument("--workspace", type=Path, default=Path("tumbao-workspace") / "ear")
     arguments = parser.parse_args()
     arguments.workspace.mkdir(parents=True, exist_ok=True)
     curve = [int(songs) for songs in filter(None, arguments.curve.split(","))]
     log = arguments.workspace / "ear.log"
     with prepare(arguments.library, arguments.workspace, GENRES, "auto", "", log) as prepared:
-        results = (
-            measure_composed(prepared)
-            if arguments.by == "composed"
-            else [
+        if arguments.by == "composed":
+            results = measure_composed(prepared)
+        elif arguments.own:
+            counts = [int(count) for count in arguments.own.split(",")]
+            results = measure_own_statistics(prepared, arguments.library, arguments.by, counts)
+        else:
+            results = [
                 measure(prepared, name, arguments.library, arguments.by, arguments.seeds, curve)
                 for name in arguments.models.split(",")
             ]
-        )
     table = Table("model", "by", "accuracy", "balanced", "songs", "sources")
     for one in results:
         table.add_row(*(str(one[key]) for key in ("model", "by", "accuracy", "balanced_accuracy", "songs", "sources")))
