@@ -317,7 +317,7 @@ def _run(config: Config) -> int:
     }
     for name, value in lines.items():
         if value:
-            say(f"[bold]{name:>9}[/bold]  {escape(str(value))}")
+            say(f"[bold]{name:>10}[/bold]  {escape(str(value))}")
     if not record.pushed_to and (folder / RUN_MODEL).exists():
         say(f"`tumbao classify --model {escape(str(folder))}` tries the model.")
     if record.synthetic:
