@@ -7,7 +7,6 @@ import concurrent.futures
 import contextlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import soundfile
 from apache_beam.testing.util import assert_that
 
 from tests.components.ingest.ogg import with_checksums
+from tests.processes import children
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import AudioSegment, read_song, scan_song
 from tumbao.components.ingest.formats import read_library
@@ -134,12 +134,12 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     shutil.rmtree(root)
 
 
-def peak_bytes_of_children() -> list[int]:
+def peak_bytes(processes: set[int]) -> list[int]:
     peaks = []
-    for status in Path("/proc").glob("[0-9]*/status"):
+    for process in processes:
         with contextlib.suppress(OSError):  # gone in between
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-            if int(fields["PPid"]) == os.getpid() and "VmHWM" in fields:
+            fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+            if "VmHWM" in fields:
                 peaks.append(1_024 * int(fields["VmHWM"].split()[0]))
     return peaks
 
@@ -166,10 +166,11 @@ def test_damaged_files_cause_no_crash_hang_or_excessive_memory(library: Path) ->
             refused[error.reason].add(path.name)
 
     paths = sorted((library / "salsa").iterdir())
+    others = children()  # of earlier tests in this process
     with WorkerPool(timeout_seconds=10) as pool:
         with concurrent.futures.ThreadPoolExecutor(PROCESSES) as threads:
             list(threads.map(scan_and_read, paths))
-        peaks = peak_bytes_of_children()
+        peaks = peak_bytes(children() - others)
     assert len(peaks) >= PROCESSES
     assert max(peaks) < MEMORY_BYTES
     assert not refused.keys() & {Reason.CRASHED, Reason.TIMED_OUT}
