@@ -156,7 +156,8 @@ def features(records: Path, written: Path, fragments: int, policy: str) -> None:
     """Compute VGG-16's features of records and write them."""
     import tensorflow as tf
 
-    from tumbao.components.backbone_features import BATCH, ExamplesToFeatures
+    from tumbao.components.backbone_cache import BATCH
+    from tumbao.components.backbone_features import ExamplesToFeatures
     from tumbao.trainer.weights import ensure_vgg16
 
     step = ExamplesToFeatures("vgg16", str(ensure_vgg16().path), policy)  # type: ignore[arg-type] # one of the two

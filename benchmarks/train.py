@@ -127,6 +127,7 @@ def features_once(folder: Path, target: Path, weights: Path | None) -> float:
         weights=str(weights) if weights else "",
         augment=0,
         policy=preferred_policy()[0],
+        cache="",
         code="",
         beam_pipeline=beam.Pipeline(argv=["--runner=FnApiRunner"]),
     )

@@ -3,56 +3,40 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
 from tfx import v1 as tfx
 from tfx.types import artifact_utils
 
+from tumbao.components.backbone_cache import BATCH, CachedBackbone
 from tumbao.components.ingest import progress, records
 from tumbao.schema.record import IMAGE, SPLITS
-from tumbao.trainer.augment import mask_seed, spec_augment
 from tumbao.trainer.backbones import BACKBONES
 from tumbao.trainer.vgg16 import Policy
 from tumbao.trainer.weights import weights_file
 
-BATCH = 8
-"""Images in one call of the backbone; larger batches are not faster on a CPU."""
-
 
 @functools.lru_cache(maxsize=1)
-def _infer(backbone: str, weights: str, policy: Policy) -> Any:
+def _cached(backbone: str, weights: str, policy: Policy, cache: str) -> CachedBackbone:
     """Load the backbone once for each process, whatever Beam does with its workers."""
-    model = BACKBONES[backbone].build(weights_file(weights), policy)
-    return tf.function(lambda images: model(images, training=False))
-
-
-@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-def _parse(serialized: tf.Tensor) -> tf.Tensor:
-    return records.parse_images(serialized)
+    return CachedBackbone(BACKBONES[backbone], weights_file(weights), policy, cache)
 
 
 class ExamplesToFeatures(beam.DoFn):
     """Replaces the images of a batch of records with the backbone's output, for masked copies of the records too."""
 
-    def __init__(self, backbone: str, weights: str, policy: Policy, copies: int = 0) -> None:
-        self._backbone, self._weights, self._policy, self._copies = backbone, weights, policy, copies
+    def __init__(self, backbone: str, weights: str, policy: Policy, copies: int = 0, cache: str = "") -> None:
+        self._settings, self._copies = (backbone, weights, policy, cache), copies
 
     def process(self, batch: list[bytes]) -> Iterator[bytes]:
         """Yield the records of a batch with the backbone's output in place of the image, then those of the copies."""
-        images = _parse(tf.constant(batch))
+        examples = [tf.train.Example.FromString(serialized) for serialized in batch]
+        pngs = [example.features.feature[IMAGE].bytes_list.value[0] for example in examples]
         for copy in range(1 + self._copies):
-            shown = [self._masked(*one, copy) for one in zip(images, batch, strict=True)] if copy else images
-            features = tf.cast(_infer(self._backbone, self._weights, self._policy)(tf.stack(shown)), tf.float32).numpy()
-            for serialized, output in zip(batch, features, strict=True):
-                example = records.to_feature_example(tf.train.Example.FromString(serialized), output)
-                yield example.SerializeToString(deterministic=True)
+            for example, output in zip(examples, _cached(*self._settings)(pngs, copy), strict=True):
+                yield records.to_feature_example(example, output).SerializeToString(deterministic=True)
             progress.advance("features", len(batch))
-
-    def _masked(self, image: tf.Tensor, serialized: bytes, copy: int) -> tf.Tensor:
-        (png,) = tf.train.Example.FromString(serialized).features.feature[IMAGE].bytes_list.value
-        return spec_augment(image, mask_seed(png, copy), BACKBONES[self._backbone].mel_spec)
 
 
 @tfx.dsl.components.component(use_beam=True)
@@ -63,13 +47,15 @@ def BackboneFeatures(  # noqa: N802 - TFX names components so
     weights: tfx.dsl.components.Parameter[str],
     augment: tfx.dsl.components.Parameter[int],
     policy: tfx.dsl.components.Parameter[str],
+    cache: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
     beam_pipeline: tfx.dsl.components.BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Write the records of all splits with the backbone's output, as float16, in place of the image.
 
     `backbone` is a key of `BACKBONES`, `weights` the file of its weights (empty for random ones), `augment` the number
-    of masked copies of each training record, `policy` Keras' dtype policy. `code` is part of TFX's cache key.
+    of masked copies of each training record, `policy` Keras' dtype policy, `cache` the folder of stored outputs, empty
+    for none. `code` is part of TFX's cache key.
     """
     features.split_names = examples.split_names
     for key in ("payload_format", "file_format"):
@@ -81,11 +67,12 @@ def BackboneFeatures(  # noqa: N802 - TFX names components so
     with beam_pipeline as pipeline:
         for split, pattern in patterns.items():
             target = f"{artifact_utils.get_split_uri([features], split)}/data_tfrecord"
+            compute = ExamplesToFeatures(backbone, weights, policy, copies[split], cache)
             _ = (
                 pipeline
                 | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern)
                 | f"Batch[{split}]" >> beam.BatchElements(min_batch_size=BATCH, max_batch_size=BATCH)
-                | f"Backbone[{split}]" >> beam.ParDo(ExamplesToFeatures(backbone, weights, policy, copies[split]))
+                | f"Backbone[{split}]" >> beam.ParDo(compute)
                 | f"Write[{split}]" >> beam.io.WriteToTFRecord(target, file_name_suffix=".gz")
             )
 

@@ -31,7 +31,7 @@ from tumbao.pipeline.graph import build
 from tumbao.pipeline.metadata import METADATA_FILE, head_to_resume, run_artifacts
 from tumbao.pipeline.report import local_report
 from tumbao.pipeline.resolve import Resolved, exec_properties, resolve
-from tumbao.pipeline.source import scan_cache, song_cache
+from tumbao.pipeline.source import outdated_caches, scan_cache
 from tumbao.schema.errors import UserError, describe, is_disk_full, is_unavailable
 from tumbao.serving.predict import RUN_MODEL
 
@@ -84,9 +84,8 @@ def execute(
     part = _part(pipeline, config, connection)
     error = _run(pipeline, part, record.run, workspace, display)
     if not error:
-        cache = Path(song_cache(config.root, resolved.mel_spec)).parent
-        for other in set(cache.parent.glob("*")) - {cache}:  # songs rendered by other versions of the code
-            shutil.rmtree(other, ignore_errors=True)
+        for outdated in outdated_caches(workspace):
+            shutil.rmtree(outdated, ignore_errors=True)
     record = dataclasses.replace(
         record,
         synthetic=resolved.catalog.synthetic,

@@ -136,6 +136,7 @@ def _data(config: Config, properties: Mapping[str, Any]) -> list[Any]:
         weights=properties["weights"],
         augment=config.head.augment,
         policy=properties["policy"],
+        cache=properties["backbone_outputs"],
         code=source_digest("tumbao.components.backbone_features"),
     )
     features.add_upstream_node(data_gate)

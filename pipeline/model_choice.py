@@ -26,7 +26,7 @@ from tumbao.components.ingest.paths import AnyPath, as_path
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
 from tumbao.components.ingest.tables import json_line
 from tumbao.pipeline.config import Config
-from tumbao.pipeline.source import song_cache, source_digest
+from tumbao.pipeline.source import backbone_cache, song_cache, source_digest
 from tumbao.schema.errors import UserError
 from tumbao.serving.calibration import log_loss
 from tumbao.trainer.cross_validation import (
@@ -174,10 +174,11 @@ class _CrossValidation:
         songs = dict(zip(library.songs, library.labels, strict=True))
         counts = Counter(self.genres[label] for label in songs.values())
         require_genres(counts, self.genres, library.rejected, f"in {self.config.data.library}")
-        arrays = [
-            features(library, backbone, self.weights.path, self.policy, self.folder, code=code, copy=copy)[0]
-            for copy in range(1 + training.augment)
-        ]
+        cache = backbone_cache(self.config.root, backbone, self.weights, self.policy)
+        compute = functools.partial(
+            features, library, backbone, self.weights.path, self.policy, self.folder, code=code, cache=cache
+        )
+        arrays = [compute(copy=copy)[0] for copy in range(1 + training.augment)]
         return _Prepared(model, training, library, arrays, self.weights.path)
 
     def _by_song(self, file: str) -> Candidate:

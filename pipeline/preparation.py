@@ -17,7 +17,7 @@ from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
 from tumbao.pipeline import runs
 from tumbao.pipeline.progress_display import ProgressDisplay
-from tumbao.pipeline.source import scan_cache, song_cache, source_digest
+from tumbao.pipeline.source import backbone_cache, scan_cache, song_cache, source_digest
 from tumbao.pipeline.standard_streams import redirect_output
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import genre_key
@@ -89,9 +89,10 @@ class Preparation:
         """Compute a backbone's features of the fragments and of `copies` copies with masked bands and times."""
         if (backbone.name, copies) not in self._features:
             code, folder = source_digest("tumbao.analysis.compare.features"), self.workspace / "features"
-            library, weights = self.library(backbone.mel_spec), self.backbone_weights(backbone).path
+            library, weights = self.library(backbone.mel_spec), self.backbone_weights(backbone)
+            cache = backbone_cache(str(self.workspace), backbone, weights, self.policy)
             found = [
-                features(library, backbone, weights, self.policy, folder, code=code, copy=copy)
+                features(library, backbone, weights.path, self.policy, folder, code=code, cache=cache, copy=copy)
                 for copy in range(1 + copies)
             ]
             self._features[backbone.name, copies] = [array for array, _ in found], "-".join(key for _, key in found)

@@ -36,11 +36,11 @@ from tumbao.components.ingest.tables import table_rows
 from tumbao.components.model_registry import served_version
 from tumbao.pipeline.config import LOCAL_RUNNER, Config, parse, require_split_by
 from tumbao.pipeline.model_choice import choose_model, folds
-from tumbao.pipeline.source import SCAN_CACHE, scan_cache, song_cache, source_digest
+from tumbao.pipeline.source import SCAN_CACHE, backbone_cache, scan_cache, song_cache, source_digest
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.models.registry import AUTO, find_model
-from tumbao.trainer.vgg16 import preferred_policy
+from tumbao.trainer.vgg16 import Policy, preferred_policy
 from tumbao.trainer.weights import WeightsFile
 
 
@@ -57,6 +57,7 @@ class Properties(TypedDict):
     weights: str  # file of the backbone's weights; empty for random ones or none
     weights_source: str  # digest of the weights, `random`, or `none` for a backbone without weights
     policy: str  # Keras' dtype policy of the backbone
+    backbone_outputs: str  # folder of its outputs; empty if they are not stored
     precisions: str  # of the TFLite files, separated by spaces
     gate: str  # JSON of TFMA's EvalConfig
     song_gate: str  # JSON of the settings of SongGate
@@ -81,7 +82,7 @@ class Resolved:
     mel_spec: MelSpec
     weights: WeightsFile
     weights_file: str  # address; empty for random weights or none
-    policy: str  # Keras' dtype policy of the backbone
+    policy: Policy  # Keras' dtype policy of the backbone
     policy_reason: str = ""
     candidates: tuple[Candidate, ...] = ()  # results of cross-validation, the best first, whose model is trained
     resume: str = ""  # file of the head to start training from; empty for new initial weights
@@ -204,6 +205,7 @@ def exec_properties(resolved: Resolved) -> Properties:
         "weights": resolved.weights_file,
         "weights_source": resolved.weights.digest or ("random" if backbone.pretrained else "none"),
         "policy": resolved.policy,
+        "backbone_outputs": backbone_cache(config.root, backbone, resolved.weights, resolved.policy),
         "precisions": " ".join(model.precisions),
         "gate": json_format.MessageToJson(_evaluation(resolved), preserving_proto_field_name=True, sort_keys=True),
         "song_gate": json.dumps(

@@ -7,12 +7,20 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+from tumbao.components.ingest.paths import is_remote
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.trainer.backbones import Backbone
+from tumbao.trainer.vgg16 import Policy
+from tumbao.trainer.weights import WeightsFile
 
 SCAN_CACHE = "scan_cache.sqlite"
+
+_SONGS, _RENDERING = "songs", "tumbao.components.ingest.transform"
+_OUTPUTS, _BACKBONE = "backbone_outputs", "tumbao.components.backbone_cache"
 
 _PACKAGE = "tumbao"
 _ROOT = Path(__file__).parents[1]
@@ -66,8 +74,25 @@ def scan_cache(folder: Path) -> ScanCache:
     return ScanCache(folder / SCAN_CACHE, source_digest("tumbao.components.ingest.decoders"))
 
 
+def backbone_cache(root: str, backbone: Backbone, weights: WeightsFile, policy: Policy) -> str:
+    """Return the folder of a backbone's outputs, or an empty name where they are not stored.
+
+    Those of a backbone without weights are computed as fast as they could be read, and a bucket is slow with many small
+    files.
+    """
+    if not backbone.pretrained or is_remote(root):
+        return ""
+    values = json.dumps([backbone.name, dataclasses.asdict(backbone.mel_spec), weights.digest, policy])
+    return f"{root}/{_OUTPUTS}/{source_digest(_BACKBONE)}/{hashlib.sha256(values.encode()).hexdigest()[:16]}"
+
+
 def song_cache(workspace: str, spec: MelSpec) -> str:
     """Return the folder of rendered songs, which differs for each `MelSpec` and each version of the rendering code."""
-    code = source_digest("tumbao.components.ingest.transform")
     text = json.dumps(dataclasses.asdict(spec))
-    return f"{workspace}/songs/{code}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{workspace}/{_SONGS}/{source_digest(_RENDERING)}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def outdated_caches(workspace: Path) -> Iterator[Path]:
+    """Yield the folders of rendered songs and of backbones' outputs that other versions of the code have written."""
+    for folder, module in ((_SONGS, _RENDERING), (_OUTPUTS, _BACKBONE)):
+        yield from (one for one in workspace.glob(f"{folder}/*") if one.name != source_digest(module))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -11,6 +13,7 @@ import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
 from tumbao.analysis.compare.features import features as library_features
+from tumbao.components.backbone_cache import CachedBackbone
 from tumbao.components.backbone_features import BackboneFeatures, ExamplesToFeatures
 from tumbao.components.ingest import song_cache
 from tumbao.components.ingest.mel import palette
@@ -20,6 +23,7 @@ from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.backbones import BACKBONES
+from tumbao.trainer.vgg16 import Policy
 
 PALETTE = palette(MelSpec())
 
@@ -74,6 +78,7 @@ def test_the_component_writes_every_split_in_the_format_of_its_input(
         weights="",
         augment=0,
         policy="float32",
+        cache=str(tmp_path / "cache"),
         code="",
         beam_pipeline=beam.Pipeline(argv=["--runner=FnApiRunner"]),
     )
@@ -87,6 +92,42 @@ def test_the_component_writes_every_split_in_the_format_of_its_input(
         np.testing.assert_allclose(output, brightness[index], atol=1e-3)
         del read[record.IMAGE]
         assert written == read
+
+
+def test_stored_outputs_are_not_computed_again(levels: np.ndarray, tmp_path: Path) -> None:
+    pngs = [to_png(image, PALETTE) for image in levels]
+    calls: list[int] = []
+
+    def build(weights: Path | None, policy: Policy) -> Any:
+        model = BACKBONES["levels"].build(weights, policy)
+
+        def counted(images: tf.Tensor, training: bool) -> tf.Tensor:
+            tf.py_function(lambda count: calls.append(int(count)), [tf.shape(images)[0]], [])
+            return model(images, training=training)
+
+        return counted
+
+    def compute(chosen: list[bytes], copy: int = 0) -> np.ndarray:
+        """Compute in a new process, as it were."""
+        backbone = dataclasses.replace(BACKBONES["levels"], build=build)
+        return CachedBackbone(backbone, None, "float32", str(tmp_path))(chosen, copy)
+
+    first = compute(pngs[:2])
+    whole = compute(pngs)
+    np.testing.assert_array_equal(whole[:2], first)
+    assert (whole.dtype, calls) == (BACKBONE_DTYPE, [2, 1])
+    np.testing.assert_array_equal(compute(pngs[::-1]), whole[::-1])
+    assert calls == [2, 1]
+    masked = compute(pngs, copy=1)
+    assert calls == [2, 1, 3]
+    assert (masked != whole).any()
+    files = sorted(tmp_path.glob("*/*"))
+    assert len(files) == 6
+    for file, size in zip(files, (0, 50, 100, -1, -100, -1_000), strict=True):  # a machine that lost power
+        file.write_bytes(file.read_bytes()[:size])
+    np.testing.assert_array_equal(compute(pngs), whole)
+    np.testing.assert_array_equal(compute(pngs, copy=1), masked)
+    assert calls == [2, 1, 3, 3, 3]
 
 
 def test_masked_copies_are_reproducible(serialized: list[bytes], brightness: np.ndarray) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 import tumbao
-from tumbao.pipeline.source import source_digest
+from tumbao.pipeline.source import backbone_cache, outdated_caches, song_cache, source_digest
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.trainer.backbones import BACKBONES, RHYTHM
+from tumbao.trainer.weights import WeightsFile
 
 Digest = Callable[..., str]
 
@@ -37,6 +40,26 @@ def digest(tree: Path) -> Digest:
 
 def append_a_comment(file: Path) -> None:
     file.write_text(file.read_text() + "# a comment\n")
+
+
+def test_outputs_of_backbones_are_stored_by_what_they_depend_on(tmp_path: Path) -> None:
+    weights = WeightsFile(tmp_path / "a.h5", "here", "abc")
+    folders = {
+        backbone_cache(str(tmp_path), *one)
+        for one in (
+            (BACKBONES["vgg16"], weights, "float32"),
+            (BACKBONES["vgg16"], weights, "mixed_bfloat16"),
+            (BACKBONES["vgg16"], WeightsFile(None, "random", None), "float32"),
+            (BACKBONES["vgg16-avg"], weights, "float32"),
+        )
+    }
+    assert len(folders) == 4
+    assert backbone_cache(str(tmp_path), RHYTHM, WeightsFile(None, "none", None), "float32") == ""
+    assert backbone_cache("gs://bucket/root", BACKBONES["vgg16"], weights, "float32") == ""
+    songs = song_cache(str(tmp_path), MelSpec())
+    for folder in (*folders, songs, str(tmp_path / "songs/old/1"), str(tmp_path / "backbone_outputs/old/1")):
+        Path(folder).mkdir(parents=True)
+    assert sorted(outdated_caches(tmp_path)) == [tmp_path / "backbone_outputs/old", tmp_path / "songs/old"]
 
 
 def test_a_copy_has_the_same_digest(digest: Digest) -> None:
