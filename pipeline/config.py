@@ -289,7 +289,7 @@ class Config(Section):
             if not holds:
                 broken.append(f"Expected {name}: {rule}. Received: {name}={getattr(getattr(self, section), field)!r}")
         if broken:
-            raise UsageError("\n".join(broken))
+            raise UsageError("\n  ".join(broken))
         return self
 
     def _cloud_rules(self) -> Sequence[tuple[str, bool, str]]:
@@ -397,7 +397,7 @@ def parse(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except pydantic.ValidationError as error:
-        raise UsageError("\n".join(map(_sentence, error.errors(include_url=False)))) from error
+        raise UsageError("\n  ".join(map(_sentence, error.errors(include_url=False)))) from error
 
 
 def require_split_by(split_by: str, songs: Iterable[Song], others: Sequence[str] = ()) -> None:
@@ -406,7 +406,7 @@ def require_split_by(split_by: str, songs: Iterable[Song], others: Sequence[str]
     known = (*SPLIT_BY, *others)
     if split_by not in known and split_by.lower() not in columns:
         raise UsageError(
-            f"Expected --split out of {', '.join((*known, *columns))}{', the last ones columns' * bool(columns)}. "
+            f"Expected --split-by out of {', '.join((*known, *columns))}{', the last ones columns' * bool(columns)}. "
             f"Received: {split_by!r}{did_you_mean(split_by, (*known, *columns))}"
         )
 
@@ -436,7 +436,9 @@ def read_config(file: Path | None = None, options: Mapping[str, Any] = {}, setti
     try:
         values = yaml.safe_load(file.read_text("utf-8")) if file else {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"Expected a YAML file in --config. Received: {file} ({error})") from error
+        raise UsageError(
+            f"Expected a YAML file in --config. Received: {file} ({' '.join(str(error).split())})"
+        ) from error
     if not isinstance(values, dict):
         raise UsageError(f"Expected a YAML file of sections, names and values in --config. Received: {file}")
     values = {key: {} if value is None else value for key, value in values.items()}

@@ -125,6 +125,11 @@ def _home() -> Check:
     if not os.access(home, os.W_OK):
         found = f"{home} cannot be written to; downloads are stored in {cache}"
         return Check("Home", "warn", found, "set TUMBAO_CACHE to a permanent folder")
+    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        reason = f"{place} {'cannot be written to' if place.is_dir() else 'is not a folder'}"
+        found = f"{home}; downloads would be stored in {cache}, but {reason}"
+        return Check("Home", "fail", found, "set TUMBAO_CACHE to a permanent folder")
     return Check("Home", "ok", f"{home}; downloads are stored in {cache}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from tumbao.components import model_registry
 from tumbao.components.model_registry import Event, fingerprint, publish, versions
@@ -73,7 +73,8 @@ def history(registry: str) -> Table:
     if not found and not events:
         raise UserError(f"Expected a folder of pushed models in --push-to. Received: {registry}, which has none.")
     logged = {event.version for event in events}
-    table = Table("time", "what", "version", "replaces", "model", "accuracy", "who", "why")
+    whole = (Column(name, no_wrap=True) for name in ("version", "replaces"))
+    table = Table("time", "what", *whole, "model", "test fragments", "who", "why")
     for version in found:
         if version not in logged:
             table.add_row("", "not in the log", _version(version, found))

@@ -133,8 +133,8 @@ def watch(config: Config, every_seconds: float | None, write: Callable[[str], No
     if config.split_strategy != GIVEN:
         if config.split_by not in ("song", AUTO) or config.split_strategy not in ("stratified", FIXED):
             raise UserError(
-                "Expected --split song or given, and no --split-method: a watched library keeps its test songs. "
-                f"Received: {config.split_by}, {config.split_strategy}"
+                "Expected --split-by song or given, and no other --split-method: a watched library keeps its test "
+                f"songs. Received: --split-by {config.split_by}, --split-method {config.split_strategy}"
             )
         config = config.replace(split={"by": "song", "strategy": FIXED})
 

@@ -133,7 +133,9 @@ def test_many_songs_are_classified_in_order_and_rejected_ones_are_among_them(
 
 def test_parts_of_a_file_have_results_of_their_own(classifier: tumbao.Classifier, folder: Path) -> None:
     (folder / "list.csv").write_text("file_name,start,end\nsong.wav,0,10\nsong.wav,10,\n")
-    first, second = classifier.classify_many(["list.csv"])
+    first, second = classifier.classify_many("list.csv")
+    with pytest.raises(tumbao.UserError, match="at least one file"):
+        classifier.classify_many([])
     assert (first.part_start_seconds, first.part_end_seconds) == (0, 10)
     assert (second.part_start_seconds, second.part_end_seconds, second.path) == (10, None, first.path)
 
@@ -166,6 +168,8 @@ def test_threads_share_a_classifier_and_its_workers_end_with_it(pushed: Path, fo
         (("song.wav", 44_100), "rate with samples only"),
         ((np.zeros(9), None), "rate of the samples"),
         ((np.zeros(9), 44_100.5), "rate of the samples"),
+        ((np.zeros(9), "x"), "rate of the samples.*rate='x'"),
+        ((np.zeros(9), float("nan")), "rate of the samples"),
         ((np.zeros(9, np.int16), 44_100), "Received: int16"),
         ((np.zeros((2, 100_000)), 44_100), r"\(2, 100000\)"),
         ((None,), "Received: NoneType"),

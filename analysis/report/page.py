@@ -101,12 +101,12 @@ def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str
 
 
 def _text(value: object) -> str:
-    """Format a setting: lists with commas, and a dash for one that was left to Tumbao."""
+    """Format a setting: lists with commas, and `automatic` for one that was left to Tumbao."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "–"
-    return "–" if value is None or value == "" else str(value)
+        return ", ".join(map(str, value)) or "none"
+    return "automatic" if value is None or value == "" else str(value)
 
 
 def curve_sentence(curve: Sequence[tuple[int, float]]) -> str:

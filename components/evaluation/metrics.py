@@ -35,6 +35,7 @@ from tumbao.serving.song import RULES
 
 Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 RESAMPLES = 2_000  # of the bootstrap: interval ends are stable to about half a percentage point
+ENOUGH_SONGS = 10  # for a bootstrap over songs
 SMALLEST_PROBABILITY = 1e-7  # in the cross-entropy, as in Keras
 PRODUCT = "calibrated sum"  # the product's own rule: the sum of probabilities after temperature scaling
 PAIRS = (("sum", "votes"), ("sum", "log-mean"), (PRODUCT, "sum"))  # rules that are compared; the paper's two first
@@ -157,16 +158,20 @@ def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_
     """Compute the accuracy of n fragments with a 95 % bootstrap interval that resamples whole songs.
 
     Fragments of one song resemble each other, so resampling them independently would make the interval too narrow.
-    Where all songs have the same accuracy, resampling finds no spread: Wilson's interval for that many songs is used.
+    Resampling finds no spread where all songs have the same accuracy, and too little where there are few songs: for
+    fewer than `ENOUGH_SONGS`, the interval includes Wilson's for that many songs.
     """
     _, song, fragments = np.unique(songs, return_inverse=True, return_counts=True)
     right_in_song = np.bincount(song, weights=right)
     accuracy = float(right.mean())
+    wilson = wilson_interval(accuracy * len(fragments), len(fragments))
     if np.ptp(right_in_song / fragments) == 0:
-        return wilson_interval(accuracy * len(fragments), len(fragments))
+        return wilson
     equal = np.full(len(fragments), 1 / len(fragments))
     drawn = np.random.default_rng(seed).multinomial(len(fragments), equal, size=RESAMPLES)
     low, high = np.quantile((drawn @ right_in_song) / (drawn @ fragments), [0.025, 0.975])
+    if len(fragments) < ENOUGH_SONGS:
+        low, high = min(low, wilson.low), max(high, wilson.high)
     return Interval(accuracy, float(low), float(high))
 
 

@@ -159,7 +159,8 @@ def _summary(counts: collections.Counter[str], found: int, out: Path) -> str:
     if not_tried := found - counts.total():
         parts.append(f"not tried {not_tried}")
     failed = f"; reasons in {out / FAILED_FILE}" if counts[FAILED] else ""
-    return f"found {found} = {' + '.join(parts)}; manifest in {out / MANIFEST_FILE}{failed}"
+    manifest = f"; manifest in {out / MANIFEST_FILE}" if (out / MANIFEST_FILE).exists() else ""
+    return f"found {found} = {' + '.join(parts)}{manifest}{failed}"
 
 
 def _print(console: Console, text: str) -> None:

@@ -94,9 +94,12 @@ def fail(sentence: str, code: int = 1) -> NoReturn:
 
 @contextlib.contextmanager
 def explained(command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Convert errors to a message and an exit code."""
+    """Convert errors, and Ctrl-C, to a message and an exit code."""
     try:
         yield
+    except KeyboardInterrupt:
+        say("Interrupted.", error=True)
+        raise typer.Exit(130) from None
     except (typer.Exit, typer.Abort, TyperException, BrokenPipeError):
         raise
     except Exception as error:

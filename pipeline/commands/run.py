@@ -350,7 +350,9 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     records = read_runs(workspace)
     if not records:
         fail(f"Expected runs in {workspace}. Received: none. `tumbao run --data FOLDER` starts one.")
-    table = Table(Column("run", no_wrap=True), "library", "songs", "split", "accuracy", "blessed", "outcome", "minutes")
+    table = Table(
+        Column("run", no_wrap=True), "library", "songs", "split", "test fragments", "blessed", "outcome", "minutes"
+    )
     for record in records:
         table.add_row(
             escape(record.run),

@@ -164,12 +164,12 @@ def _truncation(decoded: float, declared: float) -> str:
     Examples
     --------
     >>> _truncation(73.2, 180.0)
-    'the file is truncated: only 1:13 of 3:00 could be decoded'
+    'the file is truncated: 1:13 of 3:00 could be decoded'
     >>> _truncation(73.2, 73.4)
-    'the file is truncated: only 1:13 could be decoded'
+    'the file is truncated: 1:13 could be decoded'
     """
     whole = f" of {clock(declared)}" if declared > decoded and clock(declared) != clock(decoded) else ""
-    return f"the file is truncated: only {clock(decoded)}{whole} could be decoded"
+    return f"the file is truncated: {clock(decoded)}{whole} could be decoded"
 
 
 def text(path: str | Path) -> str:

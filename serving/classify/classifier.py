@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -129,12 +130,12 @@ class Classifier:
         items = read_song(self._pool, part, self.info.mel, None)
         return classification(part, self._model.answer(part.path, items), self.info)
 
-    def classify_many(self, paths: Iterable[str | os.PathLike[str]]) -> Results:
+    def classify_many(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Results:
         """Classify many songs.
 
         Parameters
         ----------
-        paths : iterable of str or os.PathLike
+        paths : str, os.PathLike or iterable of them
             Files, folders and lists of songs, as for ``tumbao classify``. A song that is named twice is classified
             once; in folders, files that are no audio by their names are left out, and `Results.notes` counts them.
 
@@ -158,7 +159,10 @@ class Classifier:
         unsupported
         """
         self._require_open()
-        found = find_audio_files([_text(path) for path in paths])
+        named = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        if not named:
+            raise UserError("Expected at least one file, folder or list of songs. Received: none.")
+        found = find_audio_files([_text(path) for path in named])
         return Results(self._results(found.songs), len(found.songs), found.notes)
 
     def _results(self, songs: Sequence[Song]) -> Iterator[Classification | Rejection]:
@@ -197,10 +201,11 @@ def _channels(samples: np.ndarray) -> np.ndarray:
     return samples.T
 
 
-def _rate(rate: int | None) -> int:
-    if rate is None or rate != int(rate) or not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
+def _rate(rate: Any) -> int:
+    hertz = float(rate) if isinstance(rate, numbers.Real) else 0.0
+    if not hertz.is_integer() or not LOWEST_RATE_HZ <= hertz <= HIGHEST_RATE_HZ:
         raise UserError(
             f"Expected the rate of the samples in whole Hz, from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}. "
-            f"Received: rate={rate}"
+            f"Received: rate={rate!r}"
         )
-    return int(rate)
+    return int(hertz)

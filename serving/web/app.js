@@ -34,7 +34,7 @@ function listen() {
   });
   at("local").addEventListener("change", ({ target }) => {
     remember("local", target.checked ? "yes" : "no");
-    at("where").textContent = target.checked ? say.localOn : say.localOff;
+    where();
   });
   at("record").addEventListener("click", microphone);
   document.querySelectorAll(".languages button").forEach((button) =>
@@ -69,10 +69,22 @@ async function controlled() {
 /** Start loading a model. */
 function take(current) {
   current.drawable = current.loadFrontend().then(() => true, () => false);
+  current.drawable.then(offerLocal);
   at("synthetic").hidden = !current.card.training_data.synthetic;
   at("undecided").hidden = current.card.decision !== "undecided";
   introduce(current);
   return current;
+}
+
+/** Offer to run the model in this browser, if it can. */
+function offerLocal(able) {
+  at("local").disabled = !able;
+  at("local").checked = able && local();
+  where();
+}
+
+function where() {
+  at("where").textContent = at("local").disabled ? say.localUnable : at("local").checked ? say.localOn : say.localOff;
 }
 
 function introduce({ card: { genres } }) {
@@ -105,7 +117,7 @@ function speak(code) {
   document.querySelectorAll(".languages button").forEach((one) => one.setAttribute("aria-pressed", String(one.value === code)));
   document.querySelector(".languages").setAttribute("aria-label", say.language);
   at("level").setAttribute("aria-label", say.level);
-  at("where").textContent = at("local").checked ? say.localOn : say.localOff;
+  where();
   if (stopRecording) at("record").textContent = say.stopRecording;
   stop();
   songs.forEach(show);

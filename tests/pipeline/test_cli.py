@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
@@ -153,6 +154,19 @@ def test_a_failed_component_ends_the_run_with_its_reason_and_a_report(tumbao: Ca
     (record,) = read_runs(Path("ws"))
     assert record.outcome == "failed"
     assert "AudioExampleGen failed" in (Path("ws") / "runs" / record.run / "report" / "index.html").read_text()
+
+
+def test_ctrl_c_is_named(tumbao: Call, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tumbao.analysis.inspect.page.run_inspect", mock.Mock(side_effect=KeyboardInterrupt))
+    code, out, err = tumbao("inspect", str(library), "--out", "page")
+    assert (code, out, err) == (130, "", "Interrupted.\n")
+
+
+def test_several_wrong_settings_have_a_line_each(tumbao: Call) -> None:
+    code, _, err = tumbao("compile", "--runner", "vertex", "--data", "/music", "--out", "vertex.yaml")
+    assert code == 2
+    assert len(err.splitlines()) >= 2
+    assert "\\n" not in err
 
 
 def test_a_genre_of_silent_songs_ends_the_run(tumbao: Call, library: Path, tmp_path: Path) -> None:

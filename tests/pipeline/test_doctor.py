@@ -136,6 +136,15 @@ def test_weights_that_are_unavailable_fail_their_check(healthy: Path, monkeypatc
     assert "only the models musicnn and cnn-lstm" in found("musicnn weights").found
 
 
+@pytest.mark.parametrize("name", ["file", "file/cache"])
+def test_a_cache_that_cannot_be_written_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / name))
+    check = found("Home")
+    assert (check.state, check.remedy) == ("fail", "set TUMBAO_CACHE to a permanent folder")
+    assert f"{tmp_path / 'file'} is not a folder" in check.found
+
+
 @pytest.mark.parametrize(
     ("gib", "limit", "states"),
     [(0.5, "max", ("fail", "ok")), (2, str(2 * doctor.GIB), ("warn", "warn")), (50, "max", ("ok", "ok"))],

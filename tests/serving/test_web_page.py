@@ -329,6 +329,21 @@ def test_the_selected_fragment_is_played(page: Tab, medley: Path) -> None:
     assert soft[1] < 0.02  # nothing of the loud half
 
 
+def test_without_a_bundle_the_model_is_not_offered_in_the_browser(
+    browser: Tab, serving: server.Serving, pushed: Path, song: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(WEB, tmp_path / "web", ignore=shutil.ignore_patterns("litert"))
+    with serving(pushed, web=tmp_path / "web") as one:
+        browser.open(f"{one.base_url}/")
+        browser.wait("document.getElementById('local').disabled")
+        assert "set up without LiteRT.js" in browser.run("document.getElementById('where').textContent")
+        browser.choose(song)
+        assert "classified by the server" in finished(browser)
+        assert browser.run("document.getElementById('local').checked") is False
+        browser.open("about:blank")
+    browser.errors.clear()
+
+
 def test_an_invalid_file_gets_an_error_message(page: Tab, tmp_path: Path, song: Path) -> None:
     (tmp_path / "words.mp3").write_text("no song")
     page.drop(tmp_path / "words.mp3", song)

@@ -220,6 +220,7 @@ def test_the_page_lists_every_rejected_file(page: str, inspection: Inspection) -
     for item in inspection.rejected:
         assert f'<td class="path">{item.song}</td><td>{item.reason}</td><td class="path">{item.detail}</td>' in text
     assert "the same bytes as salsa/0.wav" in text
+    assert not re.search(r"(\d+ s) of \1 can be decoded", text)
     assert "truncated: 6.0 s of 10 s can be decoded" in text
 
 

@@ -328,7 +328,7 @@ def test_run_details_are_shown(page: str) -> None:
         "4711",
         "split bysong",
         "genressalsa, cumbia",
-        "folds–",
+        "foldsautomatic",
         "cacheyes",
         "keras3.12.0",
         "Keras cache",

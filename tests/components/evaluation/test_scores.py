@@ -53,6 +53,9 @@ def test_intervals_resample_whole_songs(fragments: int) -> None:
     )
     assert interval.value == pytest.approx(0.8)
     assert (interval.low, interval.high) == pytest.approx(tuple(binom.ppf([0.025, 0.975], 40, 0.8) / 40), abs=0.0251)
+    few = interval_over_songs(np.array([1] * 6 + [0] + [1] * 7 + [0], bool), np.repeat(["a", "b"], [7, 8]))
+    wilson = wilson_interval(2 * 13 / 15, 2)  # whose songs are too few for a bootstrap
+    assert (few.value, few.low, few.high) == (13 / 15, wilson.low, wilson.high)
     perfect = interval_over_songs(np.ones(3 * fragments, bool), np.repeat(list("abc"), fragments))
     assert perfect == wilson_interval(3, 3)
 

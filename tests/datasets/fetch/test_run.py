@@ -387,7 +387,7 @@ def test_fetch_stops_when_the_list_of_failures_cannot_be_written(fetch: Fetch, m
     code, output, _ = fetch({"url": "", "genre": "salsa"}, {"url": "", "genre": "cumbia"})
     assert code == 1
     assert output.startswith("stopped, because the manifest or the list of failures cannot be written:")
-    assert "found 2 = fetched 0 + already there 0 + failed 0 + not tried 2;" in output
+    assert "found 2 = fetched 0 + already there 0 + failed 0 + not tried 2" in output
 
 
 def test_fetch_pauses_between_downloads_only(server: SongServer, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_bars_of_time_windows_fill_their_panel(network: Network, explained: Attr
         occlusion = dataclasses.replace(explained.occlusion, times=np.resize(times, count).astype(np.float32))
         page = attribution_section([dataclasses.replace(explained, occlusion=occlusion)], network)
         panel = page.split("by time", 1)[1].split("by frequency", 1)[0]
-        assert panel.startswith(f", longest: {np.abs(times).max():.0f}<")
+        assert panel.startswith(f", longest: {np.abs(times).max():.2g}<")
         assert f'y1="{zero:.1f}" y2="{zero:.1f}"' in panel
         bars = re.findall(r'<rect class="(for|against)" .*? y="([\d.]+)" .*? height="([\d.]+)"', panel)
         assert len(bars) == count
