@@ -223,7 +223,7 @@ def _run(config: Config, growing: frozenset[str], stop: StopSignal, say: Callabl
     if not new:
         say(f"The run did not start: exit code {code}.")
     for record in new:
-        accuracy = f", accuracy {record.accuracy:.1%}" if record.accuracy is not None else ""
+        accuracy = f", {record.accuracy:.1%} of the test fragments recognised" if record.accuracy is not None else ""
         end = record.sentence or f"It ended with exit code {code}."
         say(f"Run {record.run}: {record.outcome} after {record.seconds / 60:.1f} min{accuracy}. {end}")
     return code if code >= 0 else local_runner.FAILED

@@ -99,7 +99,10 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
 def test_each_change_starts_one_run(studio: Studio) -> None:
     assert studio.check() == local_runner.DONE
     assert "2 songs, checked for the first time. Running." in studio.lines[0]
-    assert "Run 20260101-000001: pushed after 0.0 min, accuracy 90.0%. Because of 20260101-000001." in studio.lines[1]
+    assert (
+        "Run 20260101-000001: pushed after 0.0 min, 90.0% of the test fragments recognised. Because of 20260101-000001."
+        in studio.lines[1]
+    )
     assert studio.check() == local_runner.DONE
     assert [line.partition(" ")[2].partition(" ")[2] for line in studio.lines] == ["Nothing changed among 2 songs."]
     studio.add(os.fsdecode(b"canci\xf3n.mp3"))  # not UTF-8
@@ -160,7 +163,7 @@ def test_failed_runs_are_repeated_until_wrong_use(studio: Studio, monkeypatch: p
     assert watch.watch(studio.config, 60, studio.lines.append) == local_runner.WRONG_USE
     said = [line for line in studio.lines[2:] if " Run " in line or "run did" in line]
     outcomes = (
-        "2: failed after 0.0 min, accuracy 90.0%. Because of",
+        "2: failed after 0.0 min, 90.0% of the test fragments recognised. Because of",
         "not start: exit code 1.",
         "4: refused",
         "5: misused",
