@@ -36,9 +36,8 @@ def functions(file: Path) -> Iterator[Function]:
 def is_long_by_nature(file: Path, function: Function) -> bool:
     """Tell whether a function is a command, the graph, or a component of TFX, whose parameters are its interface."""
     names = {ast.unparse(decorator) for decorator in function.decorator_list}
-    return (
-        relative(file).startswith(("pipeline/commands/", "pipeline/graph.py"))
-        or "tfx.dsl.components.component" in names
+    return relative(file).startswith(("pipeline/commands/", "pipeline/graph.py")) or any(
+        name.startswith("tfx.dsl.components.component") for name in names
     )
 
 
