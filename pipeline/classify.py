@@ -57,6 +57,8 @@ class ClassifyOptions:
             raise UserError(f"Expected one of {', '.join(given)}. Received: {names}")
         if self.out is not None and self.out.suffix.lower() not in _ENCODINGS:
             raise UserError(f"Expected --out to end in {' or '.join(_ENCODINGS)}. Received: {self.out}")
+        if self.out is not None and not self.out.absolute().parent.is_dir():
+            raise UserError(f"Expected --out in a folder that exists. Received: {self.out}; make its folder first")
         if self.overwrite_genre and not self.write_tags:
             raise UserError("Expected --overwrite-genre beside --write-tags. Received: the one without the other")
 

@@ -211,6 +211,8 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         ClassifyOptions(["a.wav"], "model", as_json=True, as_csv=True)
     with pytest.raises(ValueError, match=r"--out to end in \.jsonl or \.csv\. Received: .*results\.txt"):
         ClassifyOptions(["a.wav"], "model", out=tmp_path / "results.txt")
+    with pytest.raises(ValueError, match=r"--out in a folder that exists\. Received: .*nowhere"):
+        ClassifyOptions(["a.wav"], "model", out=tmp_path / "nowhere" / "results.csv")
     with pytest.raises(ValueError, match=r"--overwrite-genre beside --write-tags"):
         ClassifyOptions(["a.wav"], "model", overwrite_genre=True)
 
