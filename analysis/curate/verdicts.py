@@ -20,7 +20,7 @@ from tumbao.components.ingest.tables import read_table, write_csv
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import find_genre, genre_key
 
-COLUMNS = ("song", "file", "given", "suggested", "score", "disagreeing", "fragments", "looks", "verdict")
+COLUMNS = ("song", "file", "given", "suggested", "score", "disagreeing", "fragments", "looks", "duplicates", "verdict")
 KEEP, REJECT = "keep", "reject"  # verdicts other than a genre
 
 _FIELDS = {"file_name": "path", "start": "start_seconds", "end": "end_seconds"}
@@ -39,8 +39,9 @@ def write_issues(file: Path, issues: Sequence[SongIssue]) -> None:
     """Write a row for each song, with an empty column for the verdict."""
     rows: list[tuple[object, ...]] = []
     for one in issues:
-        fragments = one.disagreeing, len(one.rows)
-        rows.append((one.song, one.file, one.given, one.suggested, f"{one.score:.4f}", *fragments, one.status, ""))
+        about = one.song, one.file, one.given, one.suggested, f"{one.score:.4f}", one.disagreeing, len(one.rows)
+        duplicates = "; ".join(f"{copy.duplicate} ({copy.duplicate_genre})" for copy in one.conflicts)
+        rows.append((*about, one.status, duplicates, ""))
     write_whole(file, write_csv(COLUMNS, rows).encode())
 
 

@@ -258,12 +258,18 @@ def test_verdicts_change_only_their_songs(tmp_path: Path) -> None:
 
 
 def test_the_written_table_is_read_again(case: Case, tmp_path: Path) -> None:
-    write_issues(tmp_path / "suspects.csv", case.issues.songs)
+    copies = (
+        GenreConflict("x", "salsa", "a.mp3", "cumbia", "/a.mp3"),
+        GenreConflict("x", "salsa", "b", "merengue", "/b"),
+    )
+    first, *others = case.issues.songs
+    write_issues(tmp_path / "suspects.csv", [dataclasses.replace(first, conflicts=copies), *others])
     with (tmp_path / "suspects.csv").open(encoding="utf-8", newline="") as text:
         header, *rows = csv.reader(text)
     assert tuple(header) == COLUMNS
     assert [row[0] for row in rows] == [one.song for one in case.issues.songs]
     assert {row[-1] for row in rows} == {""}
+    assert [row[-2] for row in rows] == ["a.mp3 (cumbia); b (merengue)", *[""] * len(others)]
     verdicts = read_verdicts(tmp_path / "suspects.csv", GENRES)
     assert [verdicts[one.song].given for one in case.issues.songs] == [one.given for one in case.issues.songs]
 
