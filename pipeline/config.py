@@ -400,13 +400,15 @@ def parse(values: Mapping[str, Any]) -> Config:
         raise UsageError("\n  ".join(map(_sentence, error.errors(include_url=False)))) from error
 
 
-def require_split_by(split_by: str, songs: Iterable[Song], others: Sequence[str] = ()) -> None:
-    """Raise UsageError unless `split_by` is a kind of split, a column of the list of songs, or one of `others`."""
+def require_split_by(
+    split_by: str, songs: Iterable[Song], others: Sequence[str] = (), option: str = "--split-by"
+) -> None:
+    """Raise UsageError unless the option is a kind of split, a column of the list of songs, or one of `others`."""
     columns = sorted({name for song in songs for name in song.columns})
     known = (*SPLIT_BY, *others)
     if split_by not in known and split_by.lower() not in columns:
         raise UsageError(
-            f"Expected --split-by out of {', '.join((*known, *columns))}{', the last ones columns' * bool(columns)}. "
+            f"Expected {option} out of {', '.join((*known, *columns))}{', the last ones columns' * bool(columns)}. "
             f"Received: {split_by!r}{did_you_mean(split_by, (*known, *columns))}"
         )
 

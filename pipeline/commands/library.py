@@ -144,7 +144,7 @@ def compare(
     protocols = list(dict.fromkeys(split or ["song", "fragment"]))
     with prepare(data, workspace, genre_names(genres), layout, weights, workspace / "compare.log") as prepared:
         for protocol in protocols:
-            require_split_by(protocol, prepared.catalog.songs)
+            require_split_by(protocol, prepared.catalog.songs, option="--split")
         all_seeds = range(seed, seed + seeds)
         code = train_and_compare(models, prepared, protocols, all_seeds, folds, out, TerminalConsole())
     raise typer.Exit(code)
