@@ -7,15 +7,14 @@ import io
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tumbao.analysis.curate.verdicts import KEEP, read_verdicts, write_issues, write_list
+from tumbao.analysis.curate.label_issues import SongIssue
+from tumbao.analysis.curate.verdicts import read_verdicts, write_issues, write_list
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.song_list import read_manifest
@@ -132,9 +131,9 @@ def test_verdicts_name_the_songs_of_the_table(tmp_path_factory: pytest.TempPathF
     assert list(read_verdicts(file, ("salsa", "cumbia"))) == [f"salsa/{name}" for name in names]
 
 
-def song_issue(song: str) -> Any:
-    return types.SimpleNamespace(
-        song=song, file=song, given="salsa", suggested="cumbia", score=0.1, disagreeing=1, rows=(0,), status=KEEP
+def song_issue(song: str) -> SongIssue:
+    return SongIssue(
+        song, song, "salsa", "cumbia", 0.1, wrong=False, probabilities=(0.4, 0.6), rows=(0,), disagreeing=1
     )
 
 
