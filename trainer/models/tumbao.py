@@ -50,7 +50,7 @@ def _train(
     """Fit the regression to the songs of both splits: its settings come from cross-validation over all of them.
 
     So do the validation metrics, which are of songs; where a genre has one song, they are those of the songs fitted to.
-    The history has no epochs but this one, and `fit`: numbers of `songs`, of `folds` (0 without cross-validation) and
+    The history has a single epoch, and `fit`: the numbers of `songs`, of `folds` (0 without cross-validation) and
     of `composed_songs` that joined the training, their `composed_weight` relative to the songs, and the `penalty`.
     """
     from tumbao.trainer.dataset import in_memory
