@@ -28,9 +28,9 @@ from tumbao.components.ingest import frozen_test_set
 from tumbao.components.ingest.paths import as_path
 from tumbao.pipeline.config import Config, UsageError
 from tumbao.pipeline.graph import build
-from tumbao.pipeline.metadata import METADATA_FILE, head_to_resume, run_artifacts
+from tumbao.pipeline.metadata import METADATA_FILE, head_to_resume, run_artifacts, trained_heads
 from tumbao.pipeline.report import local_report
-from tumbao.pipeline.resolve import Resolved, exec_properties, resolve
+from tumbao.pipeline.resolve import PROPERTIES, Resolved, exec_properties, resolve
 from tumbao.pipeline.source import outdated_caches, scan_cache
 from tumbao.schema.errors import UserError, describe, is_disk_full, is_unavailable
 from tumbao.serving.predict import RUN_MODEL
@@ -72,12 +72,12 @@ def execute(
     )
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / METADATA_FILE))
     tests = frozen_test_set.read_test_songs(workspace / "catalogs")
-    check = functools.partial(_check, config, connection)
-    resolved = resolve(config, display.say, scan_cache(workspace), growing, check)
+    _check(config, connection)
+    resume = functools.partial(head_to_resume, mlmd.MetadataStore(connection)) if config.runner.resume else None
+    resolved = resolve(config, display.say, scan_cache(workspace), growing, resume)
     if chosen := frozen_test_set.newly_chosen(tests, frozen_test_set.read_test_songs(workspace / "catalogs")):
         display.say(escape(chosen))
-    if config.runner.resume:
-        resolved = dataclasses.replace(resolved, resume=head_to_resume(mlmd.MetadataStore(connection), resolved))
+    if resolved.resume:
         display.say(f"Training starts from {escape(resolved.resume)}")
     properties = exec_properties(resolved)
     pipeline = build(config, properties, connection)
@@ -118,14 +118,15 @@ def _settings_of_run(record: RunRecord, config: Config, resolved: Resolved) -> d
     return {**resolved.config.summary(), **others, "policy": resolved.policy}
 
 
-def _check(config: Config, connection: Any, resolved: Resolved) -> None:
-    """Raise the errors of --resume, --from and --to that do not depend on the choice of the model."""
+def _check(config: Config, connection: Any) -> None:
+    """Raise the errors of --resume, --from and --to that do not depend on the library."""
     if config.runner.resume:
-        head_to_resume(mlmd.MetadataStore(connection), resolved)
+        trained_heads(mlmd.MetadataStore(connection))
     first, last = config.runner.from_component, config.runner.to_component
     if not first and not last:
         return
-    known = [component.id for component in build(config, exec_properties(resolved)).components]
+    graph = build(config.replace(model={"name": config.models[0]}), dict.fromkeys(PROPERTIES, ""))
+    known = [component.id for component in graph.components]
     for name in filter(None, (first, last)):
         if name not in known:
             raise UsageError(f"Expected --from and --to out of {', '.join(known)}. Received: {name}")

@@ -105,16 +105,21 @@ def find_training(workspace: Path) -> TrainingData:
     )
 
 
-def head_to_resume(store: Any, resolved: Resolved) -> str:
-    """Return the newest head trained as in this run: another may have been trained on songs that are test songs now."""
+def trained_heads(store: Any) -> list[Any]:
+    """Return the artefacts of trained heads; without one, --resume has nothing to start from."""
     live = metadata_store_pb2.Artifact.LIVE
     heads = [artifact for artifact in store.get_artifacts_by_type("ModelRun") if artifact.state == live]
     if not heads:
         raise UserError(
             "Expected an earlier run to resume from. Received: a workspace without one; leave --resume out."
         )
+    return heads
+
+
+def head_to_resume(store: Any, resolved: Resolved) -> str:
+    """Return the newest head trained as in this run: another may have been trained on songs that are test songs now."""
     differences = []
-    for head in sorted(heads, key=lambda artifact: artifact.id, reverse=True):
+    for head in sorted(trained_heads(store), key=lambda artifact: artifact.id, reverse=True):
         differences.append(_differences(store, head, resolved))
         if not differences[-1]:
             return f"{head.uri}/{HEAD_FILE}"

@@ -93,11 +93,11 @@ def resolve(
     say: Callable[[str], None],
     cache: ScanCache | None = None,
     growing: frozenset[str] = frozenset(),
-    check: Callable[[Resolved], None] = lambda resolved: None,
+    resume: Callable[[Resolved], str] | None = None,
 ) -> Resolved:
     """Scan and split the songs except those in `growing`, write the manifests, find the weights and choose the model.
 
-    `check` is called with the first model before cross-validation, which takes time.
+    `resume` finds the head to resume from, before cross-validation, which takes time.
     """
     for folder in map(as_path, (config.root, config.push_to)):
         if isinstance(folder, RemotePath):
@@ -129,14 +129,14 @@ def resolve(
         )
 
     found = resolved(config.replace(model={"name": names[0]}))
-    check(found)
+    head = resume(found) if resume else ""
     if number := folds(config, catalog, genres):
         say(f"Cross-validation in {number} folds: {', '.join(names)}")
         candidates = choose_model(config, catalog, genres, manifests, weights, policy, say)
         found = resolved(config.replace(model={"name": candidates[0].model}), candidates)
     say(f"Model: {found.config.model.name}, {find_model(found.config.model.name).summary}")
     say(f"Weights: {escape(found.weights.source)}")
-    return found
+    return dataclasses.replace(found, resume=head)
 
 
 def _scan(
