@@ -72,7 +72,7 @@ def altered(library: RenderedLibrary, alter: Callable[..., np.ndarray]) -> np.nd
 
 def measure(prepared: Preparation, kind: str, data: Path, by: str, seeds: int, number: int) -> dict[str, object]:
     """Train on songs and their copies, with the penalty that the songs choose, and test on songs as they are."""
-    library, ((features,), _) = prepared.library(RHYTHM.mel_spec), prepared.features(RHYTHM)
+    library, (features,) = prepared.library(RHYTHM.mel_spec), prepared.features(RHYTHM)
     alter, names = effects.Compose(KINDS[kind]), np.array(library.songs)
     copies = [features, *(altered(library, alter) for _ in range(number if KINDS[kind] else 0))]
     unit = None if by == "song" else units(library, data, by)

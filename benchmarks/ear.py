@@ -58,7 +58,7 @@ def answers(prepared: Preparation, model: ModelSpec, folds: Sequence[Fold], seed
     """Return label and predicted label of every song, each tested once."""
     training = model.settings(seed=seed)
     backbone = model.backbone_for(training)
-    library, (arrays, _) = prepared.library(backbone.mel_spec), prepared.features(backbone, training.augment)
+    library, arrays = prepared.library(backbone.mel_spec), prepared.features(backbone, training.augment)
     weights = prepared.backbone_weights(backbone).path
     found = out_of_fold(model, training, library, arrays, folds, weights)
     labels, probabilities = mean_of_songs(library, found)
@@ -110,7 +110,7 @@ def measure(
 
 def new_genres(prepared: Preparation) -> float:
     """Return the AUROC of the distance: new songs of known genres against those of a genre that is left out."""
-    (features,), _ = prepared.features(RHYTHM)
+    (features,) = prepared.features(RHYTHM)
     library = prepared.library(RHYTHM.mel_spec)
     songs = HiddenFeatures(np.asarray(features, np.float64), library.labels, np.array(library.songs))
     return without_a_genre(songs, {})[0]["ood_auroc"]
@@ -118,7 +118,7 @@ def new_genres(prepared: Preparation) -> float:
 
 def measure_composed(prepared: Preparation) -> list[dict[str, object]]:
     """Measure the regression on composed songs, with two ways to standardise the features of the library's songs."""
-    (features,), _ = prepared.features(RHYTHM)
+    (features,) = prepared.features(RHYTHM)
     library = prepared.library(RHYTHM.mel_spec)
     songs = song_means(np.asarray(features, np.float64), library.labels, library.songs)
     composed = composed_songs(library.genres)
@@ -148,7 +148,7 @@ def measure_own_statistics(
     prepared: Preparation, data: Path, by: str, counts: Sequence[int]
 ) -> list[dict[str, object]]:
     """Measure `tumbao` on each source, standardised by the training songs, and also by the source's own songs."""
-    (features,), _ = prepared.features(RHYTHM)
+    (features,) = prepared.features(RHYTHM)
     library = prepared.library(RHYTHM.mel_spec)
     songs = song_means(np.asarray(features, np.float64), library.labels, library.songs)
     source_of = dict(zip(library.songs, units(library, data, by), strict=True))

@@ -128,7 +128,7 @@ def library(data: Path, workspace: Path) -> tuple[HiddenFeatures, list[str]]:
     """Compute the features of a library's fragments, and list its files."""
     workspace.mkdir(parents=True, exist_ok=True)
     with prepare(data, workspace, GENRES, "auto", "", workspace / "log") as prepared:
-        (features,), _ = prepared.features(RHYTHM)
+        (features,) = prepared.features(RHYTHM)
         rendered = prepared.library(RHYTHM.mel_spec)
     songs = HiddenFeatures(np.asarray(features, float), rendered.labels, np.array(rendered.songs))
     return songs, sorted(set(rendered.files))

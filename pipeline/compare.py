@@ -104,14 +104,15 @@ def _trials(
 def _trial(prepared: Preparation, name: str, model: ModelSpec, protocol: str, split: Fold, training: Training) -> Trial:
     """Read a stored trial, or train the model on a split and measure its cost once for all seeds and splits."""
     backbone = model.backbone_for(training)
-    library, (arrays, features) = prepared.library(backbone.mel_spec), prepared.features(backbone, training.augment)
-    code = source_digest("tumbao.trainer.cross_validation", model.head.__module__)
+    library, weights = prepared.library(backbone.mel_spec), prepared.backbone_weights(backbone)
+    code = source_digest("tumbao.trainer.cross_validation", "tumbao.analysis.compare.features", model.head.__module__)
     trials, settings = prepared.workspace / "trials", dataclasses.asdict(training)
-    values = [code, name, settings, features, library.digest, split.digest, protocol]
+    content = [library.digest, library.archives, library.members, split.digest]
+    values = [code, name, settings, weights.digest, prepared.policy, *content, protocol]
     with contextlib.suppress(FileNotFoundError):
         return Trial.read(trials / f"{model.name}-{_digest(values)}")
-    weights = prepared.backbone_weights(backbone).path
-    probabilities, history, seconds = train_and_predict(model, training, library, arrays, split, weights)
+    arrays = prepared.features(backbone, training.augment)
+    probabilities, history, seconds = train_and_predict(model, training, library, arrays, split, weights.path)
     cost_name = f"cost-{_digest([code, name, settings | {'seed': 0}, library.genres])}.json"
     cost = model_cost(model, training, library.genres, trials / cost_name)
     trial = Trial(

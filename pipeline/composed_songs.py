@@ -28,7 +28,7 @@ def main() -> None:
         library = Path(folder) / "library"
         make_library(library, SONGS_PER_GENRE, SEED)
         with prepare(library, Path(folder) / "workspace", GENRES, "auto", "", Path(folder) / "log") as prepared:
-            (features,), _ = prepared.features(RHYTHM)
+            (features,) = prepared.features(RHYTHM)
             rendered = prepared.library(RHYTHM.mel_spec)
         songs = song_means(np.asarray(features, np.float64), rendered.labels, rendered.songs)
     genres = np.array([rendered.genres[label] for label in songs.labels])

@@ -37,7 +37,7 @@ def curate(
     backbone = model.backbone_for(training)
     library = prepared.library(backbone.mel_spec)
     splits = library_folds(library, "song", {}, folds, seed)
-    arrays, _ = prepared.features(backbone, training.augment)
+    arrays = prepared.features(backbone, training.augment)
     prepared.display.say(f"Cross-validation of {model.name} in {folds} parts")
     weights = prepared.backbone_weights(backbone).path
     probabilities = out_of_fold(model, training, library, arrays, splits, weights)

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
@@ -22,7 +21,7 @@ from tumbao.analysis.compare.features import features
 from tumbao.components.evaluation.run_data import Candidate, GroupResult
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import Catalog, require_genres
-from tumbao.components.ingest.paths import AnyPath, as_path
+from tumbao.components.ingest.paths import AnyPath, as_path, is_remote
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
 from tumbao.components.ingest.tables import json_line
 from tumbao.pipeline.config import Config
@@ -86,16 +85,15 @@ def choose_model(
     test_songs = {row["song"] for row in rows}
     rest = dataclasses.replace(catalog, songs=tuple(one for one in catalog.songs if one.song not in test_songs))
     found = {}
-    with tempfile.TemporaryDirectory(prefix="tumbao-features-") as folder:
-        for name, file in weights.items():
-            one = _CrossValidation(config, name, rest, genres, file, policy, Path(folder))
-            found[one] = result = one.result()
-            say(
-                f"  {name}: {result.right} of {result.songs} songs, balanced accuracy {result.balanced_accuracy:.1%}, "
-                f"log-loss {result.log_loss:.2f}"
-            )
-        best, *others = sorted(found, key=lambda one: (-found[one].right, found[one].log_loss))
-        return (best.detailed(found[best], say), *(found[one] for one in others))
+    for name, file in weights.items():
+        one = _CrossValidation(config, name, rest, genres, file, policy)
+        found[one] = result = one.result()
+        say(
+            f"  {name}: {result.right} of {result.songs} songs, balanced accuracy {result.balanced_accuracy:.1%}, "
+            f"log-loss {result.log_loss:.2f}"
+        )
+    best, *others = sorted(found, key=lambda one: (-found[one].right, found[one].log_loss))
+    return (best.detailed(found[best], say), *(found[one] for one in others))
 
 
 class _Prepared(NamedTuple):
@@ -127,7 +125,6 @@ class _CrossValidation:
     genres: Sequence[str]
     weights: WeightsFile
     policy: Policy
-    folder: Path  # for the features
 
     def result(self) -> Candidate:
         """Test every song once."""
@@ -168,17 +165,17 @@ class _CrossValidation:
     def _prepared(self) -> _Prepared:
         """Render the songs and compute the backbone's features."""
         model, training = find_model(self.model), self.config.head_of(self.model)
-        backbone, code = model.backbone_for(training), source_digest("tumbao.analysis.compare.features")
+        backbone = model.backbone_for(training)
         spec = backbone.mel_spec
         library = render_library(self.catalog, self.genres, spec, song_cache(self.config.root, spec))
         songs = dict(zip(library.songs, library.labels, strict=True))
         counts = Counter(self.genres[label] for label in songs.values())
         require_genres(counts, self.genres, library.rejected, f"in {self.config.data.library}")
         cache = backbone_cache(self.config.root, backbone, self.weights, self.policy)
-        compute = functools.partial(
-            features, library, backbone, self.weights.path, self.policy, self.folder, code=code, cache=cache
+        folder = None if is_remote(self.config.root) else Path(self.config.root)
+        arrays = features(
+            library, backbone, self.weights.path, self.policy, cache=cache, copies=training.augment, folder=folder
         )
-        arrays = [compute(copy=copy)[0] for copy in range(1 + training.augment)]
         return _Prepared(model, training, library, arrays, self.weights.path)
 
     def _by_song(self, file: str) -> Candidate:

@@ -17,7 +17,7 @@ from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
 from tumbao.pipeline import runs
 from tumbao.pipeline.progress_display import ProgressDisplay
-from tumbao.pipeline.source import backbone_cache, scan_cache, song_cache, source_digest
+from tumbao.pipeline.source import backbone_cache, scan_cache, song_cache
 from tumbao.pipeline.standard_streams import redirect_output
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import genre_key
@@ -61,7 +61,7 @@ class Preparation:
         self.display.say(reason)
         self._libraries: dict[MelSpec, RenderedLibrary] = {}
         self._weights: dict[str, WeightsFile] = {}
-        self._features: dict[tuple[str, int], tuple[list[np.ndarray], str]] = {}
+        self._features: dict[tuple[str, int], list[np.ndarray]] = {}
         self.workspace.mkdir(parents=True, exist_ok=True)
         self.catalog: Catalog = scan(
             self.data, self.genres, MelSpec(), self.layout, scan_cache=scan_cache(self.workspace)
@@ -85,15 +85,12 @@ class Preparation:
             self._weights[backbone.pretrained] = backbone.ensure_weights(self.weights or None)
         return self._weights[backbone.pretrained]
 
-    def features(self, backbone: Backbone, copies: int = 0) -> tuple[list[np.ndarray], str]:
+    def features(self, backbone: Backbone, copies: int = 0) -> list[np.ndarray]:
         """Compute a backbone's features of the fragments and of `copies` copies with masked bands and times."""
         if (backbone.name, copies) not in self._features:
-            code, folder = source_digest("tumbao.analysis.compare.features"), self.workspace / "features"
             library, weights = self.library(backbone.mel_spec), self.backbone_weights(backbone)
             cache = backbone_cache(str(self.workspace), backbone, weights, self.policy)
-            found = [
-                features(library, backbone, weights.path, self.policy, folder, code=code, cache=cache, copy=copy)
-                for copy in range(1 + copies)
-            ]
-            self._features[backbone.name, copies] = [array for array, _ in found], "-".join(key for _, key in found)
+            self._features[backbone.name, copies] = features(
+                library, backbone, weights.path, self.policy, cache=cache, copies=copies, folder=self.workspace
+            )
         return self._features[backbone.name, copies]

@@ -1,10 +1,9 @@
-"""Backbone features of a whole library, computed once and memory-mapped."""
+"""Backbone features of a whole library, memory-mapped."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -21,40 +20,31 @@ def features(
     backbone: Backbone,
     weights: Path | None,
     policy: Policy,
-    folder: Path,
     *,
-    code: str,
     cache: str = "",
-    copy: int = 0,
-) -> tuple[np.ndarray, str]:
-    """Load the features of all fragments, float16 [n, *backbone output shape], or compute them; return their key too.
+    copies: int = 0,
+    folder: Path | None = None,
+) -> list[np.ndarray]:
+    """Return the features of all fragments, float16 [n, *backbone output shape], and of `copies` masked copies of them.
 
-    `weights` is None for random weights, `code` the hash of the source code, `cache` the folder of single outputs, see
-    `CachedBackbone`. `copy` is 0 for the fragments themselves; each higher number is another copy with bands and times
-    masked.
+    `weights` is None for random weights, `cache` the folder of single outputs, see `CachedBackbone`. The arrays are
+    mapped to files in `folder`, by default that for temporary files, which the operating system deletes after use.
     """
-    parts = [library.archives, library.members, backbone.name, str(weights), policy, code, copy]
-    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    file = folder / f"{backbone.name}-{key}.npy"
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".unfinished")
-        cached = CachedBackbone(backbone, weights, policy, cache)
-        _compute(library, cached, f"{backbone.name} features", unfinished, copy)
-        unfinished.replace(file)
-    return np.load(file, mmap_mode="r"), key
+    cached, step = CachedBackbone(backbone, weights, policy, cache), f"{backbone.name} features"
+    progress.start(step, len(library.songs) * (1 + copies))
+    return [_features(library, cached, copy, step, folder) for copy in range(1 + copies)]
 
 
-def _compute(library: RenderedLibrary, backbone: CachedBackbone, step: str, file: Path, copy: int) -> None:
-    count = len(library.songs)
-    progress.start(step, count)
-    pngs, written = library.images(), None
-    for begin in range(0, count, BATCH):
-        outputs = backbone(list(itertools.islice(pngs, BATCH)), copy)
-        if written is None:
-            shape = (count, *outputs.shape[1:])
-            written = np.lib.format.open_memmap(file, mode="w+", dtype=outputs.dtype, shape=shape)
-        written[begin : begin + BATCH] = outputs
-        progress.advance(step, len(outputs))
-    if written is not None:
-        written.flush()
+def _features(
+    library: RenderedLibrary, backbone: CachedBackbone, copy: int, step: str, folder: Path | None
+) -> np.ndarray:
+    pngs, array, begin = library.images(), np.empty(0), 0
+    while batch := list(itertools.islice(pngs, BATCH)):
+        outputs = backbone(batch, copy)
+        if not begin:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                array = np.memmap(file, outputs.dtype, "w+", shape=(len(library.songs), *outputs.shape[1:]))
+        array[begin : begin + len(batch)] = outputs
+        begin += len(batch)
+        progress.advance(step, len(batch))
+    return array

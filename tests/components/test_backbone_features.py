@@ -159,8 +159,7 @@ def test_run_and_compare_mask_a_fragment_in_the_same_way(
         ("salsa",), 3 * ("other name",), 0 * numbers, numbers, 30.0 * numbers, (), 3 * (archive,), (0, 1, 2), {}, ()
     )
     by_run = list(ExamplesToFeatures("levels", "", "float32", copies=2).process(serialized))
-    for copy in range(3):
-        compared, _ = library_features(library, BACKBONES["levels"], None, "float32", tmp_path, code="", copy=copy)
+    for copy, compared in enumerate(library_features(library, BACKBONES["levels"], None, "float32", copies=2)):
         for one, of_record in zip(compared, by_run[3 * copy : 3 * copy + 3], strict=True):
             (raw,) = tf.train.Example.FromString(of_record).features.feature[record.BACKBONE].bytes_list.value
             np.testing.assert_array_equal(np.frombuffer(raw, BACKBONE_DTYPE), one.ravel())
