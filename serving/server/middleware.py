@@ -57,7 +57,9 @@ class ServerMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.monotonic(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        started, status, method = time.monotonic(), int(HTTPStatus.INTERNAL_SERVER_ERROR), scope["method"]
+        if method == "HEAD":  # FastAPI's routes answer GET only; the HTTP server leaves the body out
+            scope = {**scope, "method": "GET"}
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -75,7 +77,7 @@ class ServerMiddleware:
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
-            method = scope["method"] if scope["method"] in _METHODS else "other"
+            method = method if method in _METHODS else "other"
             route = getattr(scope.get("route"), "path", "/")
             self._metrics.requests.labels(method, route, str(status)).inc()
             _log.info("%s %s %d %.3f s", method, quote(scope["path"]), status, time.monotonic() - started)

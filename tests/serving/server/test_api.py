@@ -72,6 +72,13 @@ def test_unknown_paths_and_methods_have_the_usual_error_format(client: httpx.Cli
     assert client.get("/v1/classify").headers["Allow"] == "POST"
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/labels", "/v1/model/files/labels.txt", "/nothing"])
+def test_head_has_the_headers_of_get_and_no_body(client: httpx.Client, path: str) -> None:
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["Content-Length"] == got.headers["Content-Length"]
+
+
 def test_an_internal_error_reveals_nothing(
     client: httpx.Client, salsa: bytes, monkeypatch: pytest.MonkeyPatch, pushed: Path
 ) -> None:
