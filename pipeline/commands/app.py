@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -195,8 +196,15 @@ def require_writable(path: Path) -> None:
     except OSError as error:
         raise typer.BadParameter(f"Path {str(path)!r} cannot be written to: {error.strerror}.") from error
     found = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
-    if not os.access(found, os.W_OK) or (found != path.absolute() and not found.is_dir()):
-        reason = "may not be written to" if found.is_dir() else "is not a folder"
+    reason = ""
+    if not found.is_dir():
+        reason = "is not a folder" if found != path.absolute() else "" if os.access(found, os.W_OK) else "is read-only"
+    else:
+        try:  # the permissions of a folder do not tell root what its file system takes
+            tempfile.TemporaryFile(dir=found).close()
+        except OSError as error:
+            reason = f"may not be written to ({error.strerror})"
+    if reason:
         raise typer.BadParameter(f"Path {str(path)!r} cannot be written to: {found} {reason}.")
 
 

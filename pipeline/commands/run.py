@@ -333,10 +333,7 @@ def report(
     """Print the path of a run's report."""
     from tumbao.pipeline.runs import find_report
 
-    try:
-        typer.echo(find_report(workspace, run))
-    except UserError as error:
-        fail(str(error))
+    typer.echo(find_report(workspace, run))
 
 
 @app.command()
@@ -349,7 +346,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
 
     records = read_runs(workspace)
     if not records:
-        fail(f"Expected runs in {workspace}. Received: none. `tumbao run --data FOLDER` starts one.")
+        raise UserError(f"Expected runs in {workspace}. Received: none. `tumbao run --data FOLDER` starts one.")
     table = Table(
         Column("run", no_wrap=True), "library", "songs", "split", "test fragments", "blessed", "outcome", "minutes"
     )

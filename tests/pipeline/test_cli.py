@@ -107,6 +107,14 @@ def test_local_outputs_cannot_be_addresses(tumbao: Call, tmp_path: Path, argumen
     assert not (tmp_path / "gs:").exists()
 
 
+@pytest.mark.parametrize("command", ["inspect", "drift", "curate"])
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tumbao: Call, library: Path, command: str) -> None:
+    code, out, err = tumbao(command, str(library), "--out", "/proc/page")
+    assert (code, out) == (2, "")
+    message = "Path '/proc/page' cannot be written to: /proc may not be written to"
+    assert message in " ".join(err.replace("│", " ").split())
+
+
 def test_the_command_is_installed() -> None:
     command = [str(Path(sys.executable).with_name("tumbao")), "--version"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "tumbao 0.1.0\n"
@@ -204,10 +212,10 @@ def test_wrong_weights_are_an_error_before_the_run(run: Call, library: Path, tmp
 
 def test_a_workspace_without_runs_has_no_list_and_no_report(tumbao: Call) -> None:
     code, _, err = tumbao("runs")
-    assert code == 1
+    assert code == 2
     assert "tumbao run --data FOLDER" in err
     code, _, err = tumbao("report")
-    assert code == 1
+    assert code == 2
     assert "Expected a run with a report in tumbao-workspace. Received, runs with a report: none." in err
 
 
