@@ -2,16 +2,17 @@
 
 LIBRARY is a folder or a list of songs (CSV). `--by song` tests every song once, in five folds. `--by COLUMN`, a column
 of the list such as the source of a recording, tests the songs of each value with a model that was trained on all
-others. New music asks this question, since songs of one source share mastering and codec. `--by composed` tests all
-songs with a model `tumbao` that was trained on composed songs alone, standardised by these or by the songs themselves.
+others. New music asks this question, since songs of one source share mastering and codec; `--only VALUE` tests one
+value alone. `--by composed` tests all songs with a model `tumbao` that was trained on composed songs alone,
+standardised by these or by the songs themselves.
 `--own 5,20,50` tests the songs of each value of COLUMN with `tumbao`, standardised by statistics of their own: mean and
 deviation of the training songs count as so many songs more.
 A song's answer is the mean of its fragments' probabilities. The learning curve has the balanced accuracy by number of
 training songs of each genre; `ood_auroc` tells new songs from those of a genre that is left out, as in
 out_of_distribution.py. The last line is the result as JSON, with counts and no names.
 
-    python benchmarks/ear.py LIBRARY --by song|COLUMN|composed [--models tumbao,musicnn] [--seeds 1] [--curve 2,4,8,16]
-        [--own 5,20,50]
+    python benchmarks/ear.py LIBRARY --by song|COLUMN|composed [--only VALUE] [--models tumbao,musicnn] [--seeds 1]
+        [--curve 2,4,8,16] [--own 5,20,50]
 """
 
 from __future__ import annotations
@@ -66,9 +67,9 @@ def answers(prepared: Preparation, model: ModelSpec, folds: Sequence[Fold], seed
 
 
 def measure(
-    prepared: Preparation, name: str, data: Path, by: str, seeds: int, curve: Sequence[int]
+    prepared: Preparation, name: str, data: Path, by: str, only: str, seeds: int, curve: Sequence[int]
 ) -> dict[str, object]:
-    """Measure one model; means over the seeds."""
+    """Measure one model, on the songs of one value of a column if `only` is set; means over the seeds."""
     model = find_model(name)
     library = prepared.library(model.backbone.mel_spec)
     unit = None if by == "song" else units(library, data, by)
@@ -76,6 +77,8 @@ def measure(
     confused: collections.Counter[str] = collections.Counter()
     for seed in range(seeds):
         folds = whole_song_folds(library, None if unit else FOLDS, seed, unit)
+        if unit and only:
+            folds = [fold for fold in folds if unit[fold.test[0]] == only]
         labels, predicted = answers(prepared, model, folds, seed)
         accuracies.append(float((labels == predicted).mean()))
         balanced.append(float(balanced_accuracy_score(labels, predicted)))
@@ -100,8 +103,8 @@ def measure(
         "by": by,
         "accuracy": round(statistics.mean(accuracies), 3),
         "balanced_accuracy": round(statistics.mean(balanced), 3),
-        "songs": len(set(library.songs)),
-        "sources": len(set(unit or library.songs)),
+        "songs": len(labels),
+        "sources": len(folds) if unit else len(labels),
         "confused": {pair: round(count / seeds, 1) for pair, count in confused.most_common()},
         "ood_auroc": new_genres(prepared) if model.backbone == RHYTHM else None,
         "learning_curve": {songs: round(statistics.mean(values), 3) for songs, values in by_songs.items()},
@@ -184,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("library", type=Path)
     parser.add_argument("--by", default="song")
+    parser.add_argument("--only", default="", help="value of COLUMN whose songs are tested")
     parser.add_argument("--models", default="tumbao")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--curve", default="", help="numbers of training songs of each genre, such as 2,4,8,16")
@@ -203,7 +207,7 @@ def main() -> None:
             results = measure_own_statistics(prepared, arguments.library, arguments.by, counts)
         else:
             results = [
-                measure(prepared, name, arguments.library, arguments.by, arguments.seeds, curve)
+                measure(prepared, name, arguments.library, arguments.by, arguments.only, arguments.seeds, curve)
                 for name in arguments.models.split(",")
             ]
     table = Table("model", "by", "accuracy", "balanced", "songs", "sources")

@@ -6,16 +6,22 @@ LIBRARY is a folder or a list of songs. Two kinds of models are judged:
 - without a genre: fitted to the songs of LIBRARY without one genre, in three folds; it should accept the songs of the
   fold that is left out and refuse those of the genre. Figures are means over genres and folds.
 
-Both should refuse sounds that are no music, and a composed rock beat. `refused` is the share at the model's threshold,
+With `--new` and `--others`, lists of songs that are not in LIBRARY, a third model is fitted to all songs of LIBRARY: it
+should accept those of NEW, from other sources, and refuse those of OTHERS, such as rock or speech, which the list's
+column `genre` tells apart.
+
+All should refuse sounds that are no music, and a composed rock beat. `refused` is the share at the model's threshold,
 `refused_at_90` that at the threshold that accepts 90 % of the new songs. `--plot FILE` draws the shares that are
 refused by the share that is accepted. The last line is the result as JSON, with counts and no names.
 
-    python benchmarks/out_of_distribution.py LIBRARY [--songs 12] [--plot FILE] [--workspace FOLDER]
+    python benchmarks/out_of_distribution.py LIBRARY [--new NEW --others OTHERS] [--songs 12] [--plot FILE]
+        [--workspace FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 from collections.abc import Mapping
@@ -124,10 +130,10 @@ def rhythm_of(waves: list[np.ndarray]) -> HiddenFeatures:
     return HiddenFeatures(np.array(features, float), np.zeros(len(waves), int), np.arange(len(waves)).astype(str))
 
 
-def library(data: Path, workspace: Path) -> tuple[HiddenFeatures, list[str]]:
+def library(data: Path, workspace: Path, genres: tuple[str, ...] = GENRES) -> tuple[HiddenFeatures, list[str]]:
     """Compute the features of a library's fragments, and list its files."""
     workspace.mkdir(parents=True, exist_ok=True)
-    with prepare(data, workspace, GENRES, "auto", "", workspace / "log") as prepared:
+    with prepare(data, workspace, genres, "auto", "", workspace / "log") as prepared:
         (features,) = prepared.features(RHYTHM)
         rendered = prepared.library(RHYTHM.mel_spec)
     songs = HiddenFeatures(np.asarray(features, float), rendered.labels, np.array(rendered.songs))
@@ -181,6 +187,19 @@ def without_a_genre(songs: HiddenFeatures, others: Mapping[str, HiddenFeatures])
     return mean(found), mean(noise)
 
 
+def new_and_others(whole: Space, new: Path, others: Path, workspace: Path) -> dict[str, dict[str, float]]:
+    """Compare the distances of new songs with those of each kind of others."""
+    inside = whole.distances(library(new, workspace / "new")[0])
+    with others.open(encoding="utf-8", newline="") as file:
+        kinds = tuple(sorted({row["genre"] for row in csv.DictReader(file)}))
+    songs, _ = library(others, workspace / "others", kinds)
+    found = {}
+    for label, kind in enumerate(kinds):
+        outside = whole.distances(songs.rows(songs.labels == label))
+        found[kind] = {"songs": len(outside), **mean([figures(whole, inside, outside)])}
+    return found
+
+
 def draw(file: Path, inside: np.ndarray, outside: np.ndarray) -> None:
     """Plot the share of others that are refused by the share of new songs that are accepted."""
     bounds = np.sort(np.concatenate([inside, outside]))
@@ -198,6 +217,8 @@ def main() -> None:
     parser.add_argument(
         "--songs", type=int, default=12, help="composed songs of each genre that the model is fitted to"
     )
+    parser.add_argument("--new", type=Path, help="list of songs of other sources")
+    parser.add_argument("--others", type=Path, help="list of songs of other genres")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--workspace", type=Path, default=Path("tumbao-workspace") / "out-of-distribution")
     options = parser.parse_args()
@@ -226,6 +247,8 @@ def main() -> None:
     result["cuts_of_training_songs_accepted"] = {
         name: round(1 - share, 3) for name, share in refused(whole, cuts(files)).items()
     }
+    if options.new and options.others:
+        result["new_and_others"] = new_and_others(whole, options.new, options.others, options.workspace)
     if options.plot:
         draw(options.plot, inside, outside)
     print(json.dumps(result))  # noqa: T201

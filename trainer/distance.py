@@ -2,8 +2,8 @@
 
 After Lee, Lee, Lee & Shin, "A simple unified framework for detecting out-of-distribution samples and adversarial
 attacks" (NeurIPS 2018): the Mahalanobis distance from the nearest genre, whose songs have the same covariance in every
-genre. It is estimated with shrinkage, after a reduction to principal components, since there are fewer songs than
-columns. The distance of a song is the mean of its fragments'.
+genre. It is estimated with shrinkage, since there are fewer songs than columns: directions in which the training songs
+do not differ count as well, and speech lies far away in them. The distance of a song is the mean of its fragments'.
 """
 
 from __future__ import annotations
@@ -14,17 +14,10 @@ import keras
 import numpy as np
 from scipy.stats import t as student
 from sklearn.covariance import OAS
-from sklearn.decomposition import PCA
 from sklearn.model_selection import GroupKFold
 
 from tumbao.serving.out_of_distribution import DistanceRule
 from tumbao.trainer.linear import song_means
-
-COMPONENTS = 60
-"""Maximum number of principal components."""
-
-LEAST_FRAGMENTS = 3
-"""Minimum number of fragments for each component: of fewer, all of them are far from their mean."""
 
 ACCEPTED = 0.95
 """Share of new songs, of the training songs' kind, that the threshold accepts."""
@@ -51,7 +44,7 @@ class HiddenFeatures(NamedTuple):
 class Distance(NamedTuple):
     """The distance of features x [d] is the least norm of (x - mean) @ projection - centre over `centres`.
 
-    `mean` is [d], `projection` [d, r], `centres` [k, r].
+    `mean` is [d], `projection` [d, d], `centres` [k, d].
     """
 
     mean: np.ndarray
@@ -64,27 +57,21 @@ class Distance(NamedTuple):
         return np.sqrt(np.square(apart).sum(axis=2)).min(axis=1)
 
 
-def fit_distance(train: HiddenFeatures, most: int = COMPONENTS) -> Distance:
-    """Fit the distance to fragments of songs that weigh the same, however many fragments they have.
-
-    `most` is the maximum number of components.
-    """
+def fit_distance(train: HiddenFeatures) -> Distance:
+    """Fit the distance to fragments of songs that weigh the same, however many fragments they have."""
     _, song, counts = np.unique(train.songs, return_inverse=True, return_counts=True)
     labels, genre = np.unique(train.labels, return_inverse=True)
     weights = 1 / counts[song]
     mean = np.average(train.features, axis=0, weights=weights)
-    roots = np.sqrt(weights / weights.mean())[:, np.newaxis]
-    apart = (train.features - mean) * roots
-    number = max(1, min(most, apart.shape[1], len(apart) // LEAST_FRAGMENTS))
-    components = PCA(number, svd_solver="full").fit(apart).components_.T
-    columns = (train.features - mean) @ components
+    columns = train.features - mean
     centres = np.stack(
         [np.average(columns[genre == one], axis=0, weights=weights[genre == one]) for one in range(len(labels))]
     )
+    roots = np.sqrt(weights / weights.mean())[:, np.newaxis]
     precision = OAS(assume_centered=True).fit((columns - centres[genre]) * roots).precision_
     values, vectors = np.linalg.eigh(precision)
     whitening = vectors * np.sqrt(values)
-    return Distance(mean, components @ whitening, centres @ whitening)
+    return Distance(mean, whitening, centres @ whitening)
 
 
 def song_distances(distance: Distance, part: HiddenFeatures) -> np.ndarray:
@@ -101,22 +88,17 @@ def distance_rule(train: HiddenFeatures, held_out: HiddenFeatures | None) -> tup
     folds = min(FOLDS, len(np.unique(train.songs)))
     if folds < LEAST_SONGS:
         return None
-    if held_out is None:
-        most = int(len(train.songs) * (1 - 1 / folds)) // LEAST_FRAGMENTS - 1  # as many in a fold as in the end
-        most = max(1, min(COMPONENTS, most))
-        distance, distances = fit_distance(train, most), _out_of_fold(train, folds, most)
-    else:
-        distance = fit_distance(train)
-        distances = song_distances(distance, held_out)
+    distance = fit_distance(train)
+    distances = _out_of_fold(train, folds) if held_out is None else song_distances(distance, held_out)
     if len(distances) < LEAST_SONGS or not distances.all():
         return None
     return distance, DistanceRule(round(_threshold(distances), 4), len(distances))
 
 
-def _out_of_fold(part: HiddenFeatures, folds: int, most: int) -> np.ndarray:
+def _out_of_fold(part: HiddenFeatures, folds: int) -> np.ndarray:
     return np.concatenate(
         [
-            song_distances(fit_distance(part.rows(train), most), part.rows(test))
+            song_distances(fit_distance(part.rows(train)), part.rows(test))
             for train, test in GroupKFold(folds).split(part.features, part.labels, part.songs)
         ]
     )
