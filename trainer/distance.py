@@ -2,8 +2,10 @@
 
 After Lee, Lee, Lee & Shin, "A simple unified framework for detecting out-of-distribution samples and adversarial
 attacks" (NeurIPS 2018): the Mahalanobis distance from the nearest genre, whose songs have the same covariance in every
-genre. It is estimated with shrinkage, since there are fewer songs than columns: directions in which the training songs
-do not differ count as well, and speech lies far away in them. The distance of a song is the mean of its fragments'.
+genre. There are too few songs to estimate that of all columns, so it is that of the first principal components. All
+other directions count together, with the same weight as the components, as the residual of Wang, Li, Feng & Zhang,
+"ViM: Out-of-distribution with virtual-logit matching" (CVPR 2022): speech, for example, lies far away in them. The
+distance of a song is the mean of its fragments'.
 """
 
 from __future__ import annotations
@@ -14,10 +16,17 @@ import keras
 import numpy as np
 from scipy.stats import t as student
 from sklearn.covariance import OAS
+from sklearn.decomposition import PCA
 from sklearn.model_selection import GroupKFold
 
 from tumbao.serving.out_of_distribution import DistanceRule
 from tumbao.trainer.linear import song_means
+
+COMPONENTS = 10
+"""Maximum number of principal components."""
+
+LEAST_FRAGMENTS = 3
+"""Minimum number of fragments for each component: of fewer, all of them are far from their mean."""
 
 ACCEPTED = 0.95
 """Share of new songs, of the training songs' kind, that the threshold accepts."""
@@ -68,10 +77,15 @@ def fit_distance(train: HiddenFeatures) -> Distance:
         [np.average(columns[genre == one], axis=0, weights=weights[genre == one]) for one in range(len(labels))]
     )
     roots = np.sqrt(weights / weights.mean())[:, np.newaxis]
-    precision = OAS(assume_centered=True).fit((columns - centres[genre]) * roots).precision_
-    values, vectors = np.linalg.eigh(precision)
-    whitening = vectors * np.sqrt(values)
-    return Distance(mean, whitening, centres @ whitening)
+    number = max(1, min(COMPONENTS, columns.shape[1], len(columns) // LEAST_FRAGMENTS))
+    components = PCA(number, svd_solver="full").fit(columns * roots).components_.T
+    others = np.linalg.qr(components, mode="complete")[0][:, number:]
+    apart = (columns - centres[genre]) * roots
+    values, vectors = np.linalg.eigh(OAS(assume_centered=True).fit(apart @ components).precision_)
+    energy = np.square(apart @ others).sum(axis=1).mean()
+    scale = np.sqrt(number / energy) if energy > 1e-9 * np.square(apart).sum(axis=1).mean() else 0.0
+    projection = np.concatenate([components @ (vectors * np.sqrt(values)), others * scale], axis=1)
+    return Distance(mean, projection, centres @ projection)
 
 
 def song_distances(distance: Distance, part: HiddenFeatures) -> np.ndarray:
