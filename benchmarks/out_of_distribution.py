@@ -225,8 +225,8 @@ def main() -> None:
     composed = {}
     for name, count, seed in (("train", options.songs, 7), ("new", 12, 8)):
         folder = options.workspace / f"{name}-{count}"
-        make_library(folder / "songs", count, seed)
-        composed[name] = library(folder / "songs", folder)
+        make_library(folder / "library", count, seed)
+        composed[name] = library(folder / "library", folder)
     real, files = library(options.library, options.workspace / "library")
     rngs = [np.random.default_rng(seed) for seed in range(SOUNDS)]
     made = [sounds(rng) for rng in rngs]
