@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from tumbao.analysis.compare.features import features
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.library import Catalog, named, scan
+from tumbao.components.ingest.library import Catalog, rejection_lines, scan
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
 from tumbao.pipeline import runs
@@ -75,7 +75,7 @@ class Preparation:
             cache = song_cache(str(self.workspace), spec)
             rendered = self._libraries[spec] = render_library(self.catalog, self.genres, spec, cache)
             known = {song.entry for song in self.catalog.rejected}
-            if lines := named(song for song in rendered.rejected if song.entry not in known):
+            if lines := rejection_lines(song for song in rendered.rejected if song.entry not in known):
                 self.display.say(escape("\n".join(["Rejected after decoding:", *lines])))
         return self._libraries[spec]
 

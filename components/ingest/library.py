@@ -115,7 +115,7 @@ class Catalog:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in counts.most_common())
         return [
             f"{self.found} songs found, {len(self.rejected)} of them rejected ({reasons})",
-            *named(self.rejected),
+            *rejection_lines(self.rejected),
         ]
 
     def groups(self, split_by: str) -> dict[str, str]:
@@ -199,14 +199,14 @@ def require_genres(
     missing = [genre for genre in genres if not per_genre[genre]]
     if not missing:
         return
-    reasons = "\n".join(["\nRejected:", *lines] if (lines := named(rejected)) else [])
+    reasons = "\n".join(["\nRejected:", *lines] if (lines := rejection_lines(rejected)) else [])
     raise UserError(
         f"Expected at least one usable song of each genre {where}. Received none of: {', '.join(missing)}. "
         f"Add songs, repair or remove those that were rejected, or choose the genres with --genres.{reasons}"
     )
 
 
-def named(rejected: Iterable[Rejected]) -> list[str]:
+def rejection_lines(rejected: Iterable[Rejected]) -> list[str]:
     """Return a line for each of the first rejected files, and one with the number of the others."""
     lines = [f"  {item.song}: {item.reason}: {item.detail}" for item in rejected]
     return lines if len(lines) <= _NAMED else [*lines[:_NAMED], f"  and {len(lines) - _NAMED} more"]
@@ -222,7 +222,7 @@ def require_few_failures(found: int, rejected: Iterable[Rejected]) -> None:
     if len(failed) < MIN_FAILED or len(failed) <= MAX_FAILED_SHARE * found:
         return
     counts = ", ".join(f"{reason}: {n}" for reason, n in collections.Counter(item.reason for item in failed).items())
-    names = "".join(f"\n{line}" for line in named(failed))
+    names = "".join(f"\n{line}" for line in rejection_lines(failed))
     raise LibraryUnavailableError(
         f"{len(failed)} of {found} songs could not be read for a reason that may lie in this machine or in the storage "
         f"of the library, not in the songs ({counts}). Without them the data would be incomplete. "
