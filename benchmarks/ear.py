@@ -79,6 +79,8 @@ def measure(
         folds = whole_song_folds(library, None if unit else FOLDS, seed, unit)
         if unit and only:
             folds = [fold for fold in folds if unit[fold.test[0]] == only]
+            if not folds:
+                raise SystemExit(f"Expected a value of {by} in --only. Received: {only}")
         labels, predicted = answers(prepared, model, folds, seed)
         accuracies.append(float((labels == predicted).mean()))
         balanced.append(float(balanced_accuracy_score(labels, predicted)))
@@ -106,7 +108,7 @@ def measure(
         "songs": len(labels),
         "sources": len(folds) if unit else len(labels),
         "confused": {pair: round(count / seeds, 1) for pair, count in confused.most_common()},
-        "ood_auroc": new_genres(prepared) if model.backbone == RHYTHM else None,
+        "ood_auroc": new_genres(prepared) if model.backbone == RHYTHM and not only else None,
         "learning_curve": {songs: round(statistics.mean(values), 3) for songs, values in by_songs.items()},
     }
 
@@ -196,6 +198,8 @@ def main() -> None:
     )
     parser.add_argument("--workspace", type=Path, default=Path("tumbao-workspace") / "ear")
     arguments = parser.parse_args()
+    if arguments.only and (arguments.own or arguments.by in ("song", "composed")):
+        parser.error("--only needs --by COLUMN, without --own")
     arguments.workspace.mkdir(parents=True, exist_ok=True)
     curve = [int(songs) for songs in filter(None, arguments.curve.split(","))]
     log = arguments.workspace / "ear.log"

@@ -1,18 +1,16 @@
 """How well the distance of `tumbao` tells songs of its kind from other sound.
 
-LIBRARY is a folder or a list of songs. Two kinds of models are judged:
+LIBRARY is a folder or a list of songs. Two kinds of models are judged, and a third with `--new` and `--others`:
 
 - composed: fitted to composed songs; it should accept other composed songs and refuse those of LIBRARY;
 - without a genre: fitted to the songs of LIBRARY without one genre, in three folds; it should accept the songs of the
   fold that is left out and refuse those of the genre. Figures are means over genres and folds.
+- fitted to all songs of LIBRARY: it should accept those of the list NEW, from other sources, and refuse those of the
+  list OTHERS, such as rock or speech, which its column `genre` tells apart.
 
-With `--new` and `--others`, lists of songs that are not in LIBRARY, a third model is fitted to all songs of LIBRARY: it
-should accept those of NEW, from other sources, and refuse those of OTHERS, such as rock or speech, which the list's
-column `genre` tells apart.
-
-All should refuse sounds that are no music, and a composed rock beat. `refused` is the share at the model's threshold,
-`refused_at_90` that at the threshold that accepts 90 % of the new songs. `--plot FILE` draws the shares that are
-refused by the share that is accepted. The last line is the result as JSON, with counts and no names.
+The first two should also refuse sounds that are no music, and a composed rock beat. `refused` is the share at the
+model's threshold, `refused_at_90` that at the threshold that accepts 90 % of the new songs. `--plot FILE` draws the
+shares that are refused by the share that is accepted. The last line is the result as JSON, with counts and no names.
 
     python benchmarks/out_of_distribution.py LIBRARY [--new NEW --others OTHERS] [--songs 12] [--plot FILE]
         [--workspace FOLDER]
@@ -222,6 +220,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--workspace", type=Path, default=Path("tumbao-workspace") / "out-of-distribution")
     options = parser.parse_args()
+    if bool(options.new) != bool(options.others):
+        parser.error("--new and --others go together")
     composed = {}
     for name, count, seed in (("train", options.songs, 7), ("new", 12, 8)):
         folder = options.workspace / f"{name}-{count}"

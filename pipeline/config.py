@@ -280,6 +280,7 @@ class Config(Section):
             ("split.folds", len(models) == 1 or self.split.folds != 0, "at least 2 to choose between models"),
             ("model.name", gradients, "that gradients train for a search, or to resume training"),
             ("runner.resume", not (tune and resume), "false for a search: each trial starts anew"),
+            ("runner.resume", len(models) == 1 or not resume, "false for a choice between models"),
             ("runner.beam_args", any(one.startswith("--runner") for one in beam), "flags with a --runner"),
             *(self._cloud_rules() if self.runner.name != "local" else ()),
         ]

@@ -44,8 +44,8 @@ def roll_back(registry: str, to: str = "", why: str = "") -> Event:
         raise UserError(f"Expected a model other than the served one. Received: {to}, the same as {served}.")
     if not to and not earlier:
         raise UserError(
-            f"Expected an earlier model in {registry}. Received: {served}, which is served, and no other that was not "
-            "rolled back. --list prints the log; --to serves a version that was rolled back."
+            f"Expected an earlier model in {registry}. Received: none but {served}, which is served, and versions that "
+            "were rolled back or are copies of it. --list prints the log; --to serves a version that was rolled back."
         )
     target = to or earlier[-1]
     why = why.encode("utf-8", "backslashreplace").decode()

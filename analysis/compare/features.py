@@ -28,7 +28,8 @@ def features(
     """Return the features of all fragments, float16 [n, *backbone output shape], and of `copies` masked copies of them.
 
     `weights` is None for random weights, `cache` the folder of single outputs, see `CachedBackbone`. The arrays are
-    mapped to files in `folder`, by default that for temporary files, which the operating system deletes after use.
+    mapped to unnamed files in `folder` (by default the folder for temporary files), whose space is free again when the
+    process ends.
     """
     cached, step = CachedBackbone(backbone, weights, policy, cache), f"{backbone.name} features"
     progress.start(step, len(library.songs) * (1 + copies))

@@ -151,6 +151,11 @@ def test_invalid_files_are_named(tmp_path: Path, text: str, message: str) -> Non
     assert message in str(caught.value)
 
 
+def test_one_model_is_resumed() -> None:
+    with pytest.raises(UsageError, match=r"runner\.resume: false for a choice between models"):
+        parse({"model": {"name": "vgg16,vgg16-avg"}, "runner": {"resume": True}})
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [

@@ -1,4 +1,4 @@
-"""A library is rendered once, its features are computed once, and it is split with or without leaks."""
+"""A library is rendered once, its features are in the order of its fragments, and it is split with or without leaks."""
 
 from __future__ import annotations
 
