@@ -64,6 +64,26 @@ def int8_quantize(content: bytes, images: np.ndarray, advance: Callable[[], None
     return pack(model)
 
 
+def without_overflow(content: bytes) -> bytes:
+    """Quantize the inputs of a dense layer symmetrically if TensorFlow 2.16 would add up its weights wrongly.
+
+    For asymmetric inputs its kernel for x86 needs the sum of each unit's weights, and computes it in eight parts of 16
+    bits each.
+    """
+    model = unpack(content)
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        options = operator.builtinOptions
+        if not isinstance(options, schema.FullyConnectedOptionsT) or not options.asymmetricQuantizeInputs:
+            continue
+        weights = graph.tensors[operator.inputs[1]]
+        values = np.frombuffer(bytes(model.buffers[weights.buffer].data), np.int8).reshape(weights.shape)
+        padded = np.pad(values, [(0, 0), (0, -values.shape[1] % 16)])
+        parts = padded.reshape(len(padded), -1, 8, 2).sum(axis=(1, 3), dtype=np.int64)
+        options.asymmetricQuantizeInputs = bool(np.abs(parts).max() < 2**15)
+    return pack(model)
+
+
 _TICK = "calibrated"
 
 
@@ -176,7 +196,9 @@ def _classifier(static: str, precision: str, calibration: str) -> bytes:
     # one scale per dense layer, as in TensorFlow 2.16: older runtimes support nothing else
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     content: bytes = converter.convert()
-    return int8_quantize(content, np.load(calibration, mmap_mode="r"), _tick) if precision == "int8" else content
+    if precision == "int8":
+        content = int8_quantize(content, np.load(calibration, mmap_mode="r"), _tick)
+    return content if precision == "float16" else without_overflow(content)
 
 
 def _tick() -> None:

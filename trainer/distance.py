@@ -10,7 +10,7 @@ distance of a song is the mean of its fragments'.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -27,9 +27,6 @@ COMPONENTS = 10
 
 LEAST_FRAGMENTS = 3
 """Minimum number of fragments for each component: of fewer, all of them are far from their mean."""
-
-LEAST_RESIDUAL = 1e-3
-"""Share of the variance in the other directions below which they are ignored: float32 has too few digits for less."""
 
 ACCEPTED = 0.95
 """Share of new songs, of the training songs' kind, that the threshold accepts."""
@@ -54,25 +51,19 @@ class HiddenFeatures(NamedTuple):
 
 
 class Distance(NamedTuple):
-    """The distance of features from the nearest of `centres` [k, d].
+    """The distance of features x [d] is the least norm of (x - mean) @ projection - centre over `centres`.
 
-    Along the orthonormal `components` [d, r] the difference is multiplied by `whitening` [r, r], in all other
-    directions by the number `scale`.
+    `mean` is [d], `projection` [d, d], `centres` [k, d].
     """
 
+    mean: np.ndarray
+    projection: np.ndarray
     centres: np.ndarray
-    components: np.ndarray
-    whitening: np.ndarray
-    scale: float
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Compute the distances float64 [n] of features [n, d]."""
-        return np.sqrt(np.min([self._square(features - centre) for centre in self.centres], axis=0))
-
-    def _square(self, apart: np.ndarray) -> np.ndarray:
-        inside = apart @ self.components
-        others = np.square(apart).sum(axis=1) - np.square(inside).sum(axis=1)
-        return np.square(inside @ self.whitening).sum(axis=1) + self.scale**2 * np.maximum(others, 0)
+        apart = ((features - self.mean) @ self.projection)[:, np.newaxis] - self.centres
+        return np.sqrt(np.square(apart).sum(axis=2)).min(axis=1)
 
 
 def fit_distance(train: HiddenFeatures) -> Distance:
@@ -81,18 +72,20 @@ def fit_distance(train: HiddenFeatures) -> Distance:
     labels, genre = np.unique(train.labels, return_inverse=True)
     weights = 1 / counts[song]
     mean = np.average(train.features, axis=0, weights=weights)
+    columns = train.features - mean
     centres = np.stack(
-        [np.average(train.features[genre == one], axis=0, weights=weights[genre == one]) for one in range(len(labels))]
+        [np.average(columns[genre == one], axis=0, weights=weights[genre == one]) for one in range(len(labels))]
     )
     roots = np.sqrt(weights / weights.mean())[:, np.newaxis]
-    apart = (train.features - centres[genre]) * roots
-    number = max(1, min(COMPONENTS, apart.shape[1], len(apart) // LEAST_FRAGMENTS))
-    components = PCA(number, svd_solver="full").fit((train.features - mean) * roots).components_.T
+    number = max(1, min(COMPONENTS, columns.shape[1], len(columns) // LEAST_FRAGMENTS))
+    components = PCA(number, svd_solver="full").fit(columns * roots).components_.T
+    others = np.linalg.qr(components, mode="complete")[0][:, number:]
+    apart = (columns - centres[genre]) * roots
     values, vectors = np.linalg.eigh(OAS(assume_centered=True).fit(apart @ components).precision_)
-    energy = np.square(apart).sum(axis=1).mean()
-    others = energy - np.square(apart @ components).sum(axis=1).mean()
-    scale = np.sqrt(number / others) if others > LEAST_RESIDUAL * energy else 0.0
-    return Distance(centres, components, vectors * np.sqrt(values), scale)
+    energy = np.square(apart @ others).sum(axis=1).mean()
+    scale = np.sqrt(number / energy) if energy > 1e-9 * np.square(apart).sum(axis=1).mean() else 0.0
+    projection = np.concatenate([components @ (vectors * np.sqrt(values)), others * scale], axis=1)
+    return Distance(mean, projection, centres @ projection)
 
 
 def song_distances(distance: Distance, part: HiddenFeatures) -> np.ndarray:
@@ -138,21 +131,10 @@ def _threshold(distances: np.ndarray) -> float:
 
 def to_keras(distance: Distance) -> keras.Model:
     """Build the distance as a model: features float32 [n, d] → distances float32 [n]."""
-    inputs = keras.Input((distance.centres.shape[1],), dtype="float32", name="features")
-    components, whitening = distance.components.astype(np.float32), distance.whitening.astype(np.float32)
-
-    def product(rows: Any, matrix: np.ndarray) -> Any:
-        """Multiply [n, a] by [a, b]; not by a matrix product, which quantization would make coarse."""
-        return keras.ops.sum(keras.ops.expand_dims(rows, 2) * matrix, axis=1)
-
-    def norm(rows: Any) -> Any:
-        return keras.ops.sum(keras.ops.square(rows), axis=1)
-
-    squares = []
-    for centre in distance.centres.astype(np.float32):
-        apart = inputs - centre
-        inside = product(apart, components)
-        others = keras.ops.relu(norm(apart) - norm(inside))
-        squares.append(norm(product(inside, whitening)) + float(distance.scale) ** 2 * others)
+    mean, projection, centres = (part.astype(np.float32) for part in distance)
+    inputs = keras.Input((len(mean),), dtype="float32", name="features")
+    # not a matrix product, which quantization would make coarse
+    projected = keras.ops.sum(keras.ops.expand_dims(inputs - mean, 2) * projection, axis=1)
+    squares = [keras.ops.sum(keras.ops.square(projected - centre), axis=1) for centre in centres]
     nearest = keras.ops.min(keras.ops.stack(squares, axis=1), axis=1)
     return keras.Model(inputs, keras.ops.sqrt(nearest), name="distance")

@@ -145,7 +145,7 @@ def test_a_trained_head_has_its_threshold_from_validation_songs(features: Exampl
     found = final_model._distance(dense_head((COLUMNS,), 2, Training(units=units)), patterns)
     assert found is not None
     distance, rule = found
-    assert (len(distance.components), rule.songs) == (units[-1], SONGS["val"])
+    assert (len(distance.projection), rule.songs) == (units[-1], SONGS["val"])
 
 
 def test_a_head_without_a_dense_layer_at_its_end_has_no_distance(features: Examples, tmp_path: Path) -> None:

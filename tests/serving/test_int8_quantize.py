@@ -9,7 +9,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from tumbao.serving.tflite import int8_quantize
+from tumbao.serving.tflite import int8_quantize, without_overflow
 from tumbao.serving.tflite_file import unpack
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*experimental_preserve_all_tensors")  # the quantizer does
@@ -99,3 +99,24 @@ def test_operators_are_also_named_in_the_deprecated_field(floats: bytes) -> None
     codes = unpack(integers(floats, IMAGES)).operatorCodes
     assert schema.BuiltinOperator.DEQUANTIZE in {code.builtinCode for code in codes}
     assert [code.deprecatedBuiltinCode for code in codes] == [code.builtinCode for code in codes]
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.75], ids=["small", "large"])
+def test_a_dense_layer_is_right_in_both_interpreters_however_large_the_sum_of_its_weights(mean: float) -> None:
+    weights = np.random.default_rng(3).uniform(mean - 0.25, mean + 0.25, (4_096, 16)).astype(np.float32)
+    function = tf.function(lambda values: tf.matmul(values, weights))
+    spec = tf.TensorSpec([1, 4_096], tf.float32)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function(spec)], tf.Module())
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    content = without_overflow(converter.convert())
+    (layer,) = (one.builtinOptions for one in unpack(content).subgraphs[0].operators)
+    assert layer.asymmetricQuantizeInputs == (mean == 0.0)
+    values = np.random.default_rng(4).uniform(0, 1, (1, 4_096)).astype(np.float32)
+    for interpreter in (Interpreter, tf.lite.Interpreter):
+        runner = interpreter(model_content=content)
+        runner.allocate_tensors()
+        runner.set_tensor(runner.get_input_details()[0]["index"], values)
+        runner.invoke()
+        found = runner.get_tensor(runner.get_output_details()[0]["index"])
+        np.testing.assert_allclose(found, values @ weights, atol=0.01 * np.abs(values @ weights).max() + 0.1)
