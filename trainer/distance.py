@@ -2,10 +2,8 @@
 
 After Lee, Lee, Lee & Shin, "A simple unified framework for detecting out-of-distribution samples and adversarial
 attacks" (NeurIPS 2018): the Mahalanobis distance from the nearest genre, whose songs have the same covariance in every
-genre. There are too few songs to estimate that of all columns, so it is that of the first principal components. All
-other directions count together, with the same weight as the components, as the residual of Wang, Li, Feng & Zhang,
-"ViM: Out-of-distribution with virtual-logit matching" (CVPR 2022): speech, for example, lies far away in them. The
-distance of a song is the mean of its fragments'.
+genre. It is estimated with shrinkage, after a reduction to principal components, since there are fewer songs than
+columns. The distance of a song is the mean of its fragments'.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from sklearn.model_selection import GroupKFold
 from tumbao.serving.out_of_distribution import DistanceRule
 from tumbao.trainer.linear import song_means
 
-COMPONENTS = 10
+COMPONENTS = 60
 """Maximum number of principal components."""
 
 LEAST_FRAGMENTS = 3
@@ -53,7 +51,7 @@ class HiddenFeatures(NamedTuple):
 class Distance(NamedTuple):
     """The distance of features x [d] is the least norm of (x - mean) @ projection - centre over `centres`.
 
-    `mean` is [d], `projection` [d, d], `centres` [k, d].
+    `mean` is [d], `projection` [d, r], `centres` [k, r].
     """
 
     mean: np.ndarray
@@ -66,26 +64,27 @@ class Distance(NamedTuple):
         return np.sqrt(np.square(apart).sum(axis=2)).min(axis=1)
 
 
-def fit_distance(train: HiddenFeatures) -> Distance:
-    """Fit the distance to fragments of songs that weigh the same, however many fragments they have."""
+def fit_distance(train: HiddenFeatures, most: int = COMPONENTS) -> Distance:
+    """Fit the distance to fragments of songs that weigh the same, however many fragments they have.
+
+    `most` is the maximum number of components.
+    """
     _, song, counts = np.unique(train.songs, return_inverse=True, return_counts=True)
     labels, genre = np.unique(train.labels, return_inverse=True)
     weights = 1 / counts[song]
     mean = np.average(train.features, axis=0, weights=weights)
-    columns = train.features - mean
+    roots = np.sqrt(weights / weights.mean())[:, np.newaxis]
+    apart = (train.features - mean) * roots
+    number = max(1, min(most, apart.shape[1], len(apart) // LEAST_FRAGMENTS))
+    components = PCA(number, svd_solver="full").fit(apart).components_.T
+    columns = (train.features - mean) @ components
     centres = np.stack(
         [np.average(columns[genre == one], axis=0, weights=weights[genre == one]) for one in range(len(labels))]
     )
-    roots = np.sqrt(weights / weights.mean())[:, np.newaxis]
-    number = max(1, min(COMPONENTS, columns.shape[1], len(columns) // LEAST_FRAGMENTS))
-    components = PCA(number, svd_solver="full").fit(columns * roots).components_.T
-    others = np.linalg.qr(components, mode="complete")[0][:, number:]
-    apart = (columns - centres[genre]) * roots
-    values, vectors = np.linalg.eigh(OAS(assume_centered=True).fit(apart @ components).precision_)
-    energy = np.square(apart @ others).sum(axis=1).mean()
-    scale = np.sqrt(number / energy) if energy > 1e-9 * np.square(apart).sum(axis=1).mean() else 0.0
-    projection = np.concatenate([components @ (vectors * np.sqrt(values)), others * scale], axis=1)
-    return Distance(mean, projection, centres @ projection)
+    precision = OAS(assume_centered=True).fit((columns - centres[genre]) * roots).precision_
+    values, vectors = np.linalg.eigh(precision)
+    whitening = vectors * np.sqrt(values)
+    return Distance(mean, components @ whitening, centres @ whitening)
 
 
 def song_distances(distance: Distance, part: HiddenFeatures) -> np.ndarray:
@@ -102,17 +101,22 @@ def distance_rule(train: HiddenFeatures, held_out: HiddenFeatures | None) -> tup
     folds = min(FOLDS, len(np.unique(train.songs)))
     if folds < LEAST_SONGS:
         return None
-    distance = fit_distance(train)
-    distances = _out_of_fold(train, folds) if held_out is None else song_distances(distance, held_out)
+    if held_out is None:
+        most = int(len(train.songs) * (1 - 1 / folds)) // LEAST_FRAGMENTS - 1  # as many in a fold as in the end
+        most = max(1, min(COMPONENTS, most))
+        distance, distances = fit_distance(train, most), _out_of_fold(train, folds, most)
+    else:
+        distance = fit_distance(train)
+        distances = song_distances(distance, held_out)
     if len(distances) < LEAST_SONGS or not distances.all():
         return None
     return distance, DistanceRule(round(_threshold(distances), 4), len(distances))
 
 
-def _out_of_fold(part: HiddenFeatures, folds: int) -> np.ndarray:
+def _out_of_fold(part: HiddenFeatures, folds: int, most: int) -> np.ndarray:
     return np.concatenate(
         [
-            song_distances(fit_distance(part.rows(train)), part.rows(test))
+            song_distances(fit_distance(part.rows(train), most), part.rows(test))
             for train, test in GroupKFold(folds).split(part.features, part.labels, part.songs)
         ]
     )
