@@ -54,10 +54,11 @@ def test_ml_metadata_has_the_name_of_the_run(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_new_test_songs_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def resolve(*_: object) -> None:
+    def resolve(*_: object) -> mock.Mock:
         table = tmp_path / "catalogs" / TEST_SONGS_FILE
         table.parent.mkdir(parents=True)
         table.write_text("song,genre,sha256,start,end,learned\nb,salsa[live],2,0.0,,")
+        return mock.Mock(resume="")
 
     monkeypatch.setattr(execution, "resolve", resolve)
     monkeypatch.setattr(execution, "exec_properties", mock.Mock(side_effect=ValueError("no graph here")))

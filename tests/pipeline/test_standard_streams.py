@@ -56,7 +56,7 @@ def test_a_full_or_closed_standard_error_is_ignored(folder: Path) -> None:
     for stream in ("2>/dev/full", "2>&-"):
         done = shell(folder, f"{TUMBAO} {song} --json {stream}")
         assert (done.returncode, len(done.stdout.splitlines())) == (1, 2)
-    assert shell(folder, f"{TUMBAO} report --workspace nowhere 2>/dev/full").returncode == 1
+    assert shell(folder, f"{TUMBAO} report --workspace nowhere 2>/dev/full").returncode == 2
 
 
 @pytest.mark.parametrize(
