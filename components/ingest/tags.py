@@ -104,7 +104,6 @@ def _letters(text: str) -> str:
 _MAGIC = (b"RIFF", b"RF64", b"BW64")
 _IN_DS64 = 0xFFFFFFFF
 _MOST_CHUNKS, _MOST_BYTES = 10_000, 1 << 28  # a file with more chunks, or a longer chunk other than data, is damaged
-_RIFF_SIZE = 20  # offset of the file's size in ds64, which is the first chunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,37 +154,6 @@ def content_of(file: BinaryIO, chunk: Chunk) -> bytes:
     return file.read(chunk.size)
 
 
-def write_chunk(file: BinaryIO, name: bytes, content: bytes, old: Chunk | None = None) -> None:
-    """Write a chunk in place of an old one, or at the end, and update the sizes in the file's header.
-
-    Raises ValueError if the chunks do not end where the file does, or the file becomes too long.
-    """
-    from mutagen._util import resize_bytes
-
-    chunks = read_chunks(file)
-    length = os.fstat(file.fileno()).st_size
-    if not chunks or chunks[-1].end not in (length, length + 1):  # the padding byte at the end is often missing
-        raise ValueError("its header does not tell where its sound ends")
-    file.seek(length)
-    file.write(bytes(chunks[-1].end - length))
-    written = struct.pack("<4sI", name, len(content)) + content + bytes(len(content) % 2)
-    start, end = (old.start, old.end) if old else (chunks[-1].end,) * 2
-    resize_bytes(file, end - start, len(written), start)
-    file.seek(start)
-    file.write(written)
-    size = os.fstat(file.fileno()).st_size - 8
-    file.seek(0)
-    magic, declared = struct.unpack("<4sI", file.read(8))
-    if magic != b"RIFF" and chunks[0].name == b"ds64":
-        file.seek(_RIFF_SIZE)
-        file.write(struct.pack("<Q", size))
-    if magic == b"RIFF" or declared != _IN_DS64:
-        if size >= _IN_DS64:
-            raise ValueError("it would be longer than 4 GB")
-        file.seek(4)
-        file.write(struct.pack("<I", size))
-
-
 def read_info(content: bytes) -> list[tuple[bytes, bytes]]:
     """Read the entries (four letters, value) of a LIST chunk's content; empty if it is not an INFO list."""
     entries, start = [], 4
@@ -194,12 +162,6 @@ def read_info(content: bytes) -> list[tuple[bytes, bytes]]:
         entries.append((name, content[start + 8 : start + 8 + size]))
         start += 8 + size + size % 2
     return entries
-
-
-def write_info(entries: list[tuple[bytes, bytes]]) -> bytes:
-    """Encode the entries of an INFO list as the content of a LIST chunk."""
-    parts = [struct.pack("<4sI", name, len(value)) + value + bytes(len(value) % 2) for name, value in entries]
-    return b"INFO" + b"".join(parts)
 
 
 def text_of(value: bytes) -> str:

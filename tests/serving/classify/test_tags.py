@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import os
 import signal
 import stat
@@ -22,7 +21,7 @@ import pytest
 import soundfile
 
 from tests.sounds import decode, write_libav
-from tumbao.components.ingest.tags import artist_and_title, content_of, read_chunks, read_info
+from tumbao.components.ingest.tags import artist_and_title
 from tumbao.serving.classify.tags import Outcome, TaggedFile, Tagger, Tagging, write_genre
 
 SOUND = (0.1 * np.random.default_rng(0).standard_normal((44_100, 2))).astype(np.float32)
@@ -139,7 +138,7 @@ def coded(path: Path) -> list[bytes]:
         return [bytes(packet) for packet in container.demux(audio=0)]
 
 
-@pytest.mark.parametrize("name", ["song.mp3", "song.flac", "aac.m4a", "song.wav", "RF64.wav", "WAVEX.wav"])
+@pytest.mark.parametrize("name", ["song.mp3", "song.flac", "aac.m4a", "song.wav", "WAVEX.wav"])
 def test_a_file_without_any_tags_gets_one(tmp_path: Path, tagger: Tagger, name: str) -> None:
     path = tmp_path / name
     if name in WRITERS:
@@ -213,13 +212,13 @@ def test_a_copy_with_other_audio_or_tags_is_deleted(song: Path, monkeypatch: pyt
 
     def spoil_sound(file: TaggedFile, genre: str) -> None:
         save(file, genre)
-        with file._path.open("r+b") as copy:
+        with Path(file._file.filename).open("r+b") as copy:
             copy.seek(-2_000, os.SEEK_END)
             copy.write(bytes(1_000))
 
     def spoil_tags(file: TaggedFile, genre: str) -> None:
         save(file, genre)
-        tags = mutagen.File(file._path)
+        tags = mutagen.File(file._file.filename)
         tags["artist"] = ["Someone else"]
         tags.save()
 
@@ -262,54 +261,21 @@ def test_a_killed_process_leaves_a_complete_file(song: Path, tagger: Tagger, fun
     assert TaggedFile(song).genres == ["Salsa"]
 
 
-V1 = b"TAG" + b"An older title".ljust(30, b"\0") + b"Celia Cruz".ljust(30, b"\0") + bytes(64)
+def id3v1(number: int) -> bytes:
+    return b"TAG" + b"An older title".ljust(30, b"\0") + b"Celia Cruz".ljust(30, b"\0") + bytes(64) + bytes([number])
 
 
-def id3(genre: str = "", title: str = "Quimbara") -> mutagen.id3.ID3:
-    tags = mutagen.id3.ID3()
-    tags.add(mutagen.id3.TIT2(encoding=1, text=[title]))
-    tags.add(mutagen.id3.TPE1(encoding=1, text=["Celia Cruz"]))
-    if genre:
-        tags.add(mutagen.id3.TCON(encoding=1, text=[genre]))
-    return tags
-
-
-def ape(path: Path, **items: str) -> None:
-    tags = mutagen.apev2.APEv2()
-    for name, value in {"Artist": "Celia Cruz", "Title": "Quimbara", **items}.items():
-        tags[name] = value
-    tags.save(path)
-
-
-def add_chunk(path: Path, name: bytes, content: bytes) -> None:
-    whole = path.read_bytes() + struct.pack("<4sI", name, len(content)) + content + bytes(len(content) % 2)
-    size = struct.pack("<I", len(whole) - 8) if whole.startswith(b"RIFF") else whole[4:8]
-    whole = whole[:4] + size + whole[8:]
-    if not whole.startswith(b"RIFF"):
-        whole = whole[:20] + struct.pack("<Q", len(whole) - 8) + whole[28:]
-    path.write_bytes(whole)
-
-
-def info(genre: bytes) -> bytes:
-    entries = ((b"INAM", b"Quimbara\0"), (b"IGNR", genre), (b"IART", b"Celia Cruz\0"))
-    parts = [struct.pack("<4sI", key, len(text)) + text + bytes(len(text) % 2) for key, text in entries]
-    return b"INFO" + b"".join(parts)
-
-
-def with_v1(path: Path) -> None:
-    with path.open("ab") as file:
-        file.write(V1 + bytes([17]))
-
-
-def mp3(path: Path, kinds: str) -> None:
-    """Write an mp3 with tags of some kinds: ID3v2, APE, ID3v1."""
+def mp3(path: Path, genre: str = "", number: int | None = None) -> None:
+    """Write an mp3 with a genre in ID3v2, or a number of one in ID3v1, or both."""
     by_libsndfile(path)
-    if "APE" in kinds:
-        ape(path, GENRE="Rock")
-    if "ID3v1" in kinds:
-        with_v1(path)
-    if "ID3v2" in kinds:
-        id3("Rock").save(path, v1=0, v2_version=3)
+    if genre:
+        tags = mutagen.id3.ID3()
+        tags.add(mutagen.id3.TPE1(encoding=1, text=["Celia Cruz"]))
+        tags.add(mutagen.id3.TCON(encoding=1, text=[genre]))
+        tags.save(path, v1=0, v2_version=3)
+    if number is not None:
+        with path.open("ab") as file:
+            file.write(id3v1(number))
 
 
 def mp3_with_v22(path: Path) -> None:
@@ -321,162 +287,62 @@ def mp3_with_v22(path: Path) -> None:
     path.write_bytes(b"ID3\2\0\0" + bytes([0, 0, len(frames) >> 7, len(frames) & 127]) + frames + path.read_bytes())
 
 
-def mp3_with_own_frame(path: Path) -> None:
-    by_libsndfile(path)
-    tags = id3()
-    tags.add(mutagen.id3.TXXX(encoding=1, desc="GENRE", text=["Rock"]))
-    tags.save(path)
-
-
-def wav(path: Path, kinds: str) -> None:
-    if "RF64" in kinds:
-        soundfile.write(path, SOUND[:, :1], 44_100, format="RF64", subtype="PCM_U8")
-    else:
-        by_libsndfile(path)
-    add_chunk(path, b"LIST", info(b"Rock\0"))
-    if "ID3" in kinds:
-        content = io.BytesIO()
-        id3("Rock").save(content)
-        add_chunk(path, b"ID3 ", content.getvalue())
-        add_chunk(path, b"junk", b"odd")
-
-
-def with_comments(path: Path) -> None:
-    by_libsndfile(path)
+def with_genres(path: Path) -> None:
+    WRITERS["song.flac" if path.suffix == ".flac" else "aac.m4a"](path)
     file = mutagen.File(path)
-    file["artist"], file["title"], file["genre"] = "Celia Cruz", "Quimbara", ["Rock", "Pop"]
+    artist, genre = ("artist", "genre") if path.suffix == ".flac" else ("\xa9ART", "\xa9gen")
+    file[artist], file[genre] = "Celia Cruz", ["Rock", "Pop"]
     file.save()
 
 
-def flac_with_id3(path: Path) -> None:
-    with_comments(path)
-    id3("Rock").save(path, v1=2)
-
-
-def aiff(path: Path) -> None:
+def wav_with_info(path: Path) -> None:
     by_libsndfile(path)
-    file = mutagen.File(path)
-    file.add_tags()
-    file.tags.update(id3("Rock"))
-    file.save()
-
-
-def m4a(path: Path) -> None:
-    """Write genres as a number, as text and as a free-form tag."""
-    by_libav(path, "aac")
-    file = mutagen.mp4.MP4(path)
-    file["\xa9ART"], file["\xa9nam"], file["\xa9gen"] = ["Celia Cruz"], ["Quimbara"], ["Pop", "XX"]
-    file["----:com.apple.iTunes:GENRE"] = [b"Rock"]
-    file.save()
-    texts = struct.pack(">I4sI4sII", 45, b"\xa9gen", 19, b"data", 1, 0) + b"Pop"
-    texts += struct.pack(">I4sII", 18, b"data", 1, 0) + b"XX"
-    content = path.read_bytes()
-    assert texts in content
-    number = struct.pack(">I4sI4sIIH", 26, b"gnre", 18, b"data", 0, 0, 18)
-    pop = struct.pack(">I4sI4sII", 19, b"\xa9gen", 11, b"free", 0, 0)[:19]
-    path.write_bytes(content.replace(texts, number + pop))
-
-
-def wma(path: Path) -> None:
-    by_libav(path, "wmav2")
-    file = mutagen.File(path)
-    file["Author"], file["Title"], file["WM/Genre"] = "Celia Cruz", "Quimbara", ["Rock", "Pop"]
-    file["WM/GenreID"] = "17"
-    file.save()
-
-
-def wavpack(path: Path) -> None:
-    by_libav(path, "wavpack")
-    ape(path, Genre="Rock")
-    with_v1(path)
+    info = (
+        b"INFO" + struct.pack("<4sI", b"IGNR", 5) + b"Rock\0\0" + struct.pack("<4sI", b"IART", 11) + b"Celia Cruz\0\0"
+    )
+    whole = path.read_bytes() + struct.pack("<4sI", b"LIST", len(info)) + info
+    path.write_bytes(whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:])
 
 
 TAGGED: dict[str, tuple[str, Callable[[Path], None]]] = {
-    "mp3 with APE": ("a.mp3", lambda path: mp3(path, "APE")),
-    "mp3 with ID3, APE and ID3v1": ("a.mp3", lambda path: mp3(path, "ID3v2 APE ID3v1")),
-    "mp3 with ID3v1 alone": ("a.mp3", lambda path: mp3(path, "ID3v1")),
+    "mp3 with ID3v2 and ID3v1": ("a.mp3", lambda path: mp3(path, "Rock", 13)),
+    "mp3 with ID3v1 alone": ("a.mp3", lambda path: mp3(path, number=17)),
     "mp3 with ID3v2.2": ("a.mp3", mp3_with_v22),
-    "mp3 with a frame of its own": ("a.mp3", mp3_with_own_frame),
-    "wav with INFO": ("a.wav", lambda path: wav(path, "INFO")),
-    "wav with INFO and ID3": ("a.wav", lambda path: wav(path, "INFO ID3")),
-    "RF64": ("a.wav", lambda path: wav(path, "RF64")),
-    "flac with ID3": ("a.flac", flac_with_id3),
-    "flac": ("a.flac", with_comments),
-    "ogg": ("a.ogg", with_comments),
-    "opus": ("a.opus", with_comments),
-    "aiff": ("a.aiff", aiff),
-    "m4a": ("a.m4a", m4a),
-    "wma": ("a.wma", wma),
-    "wavpack": ("a.wv", wavpack),
+    "flac": ("a.flac", with_genres),
+    "m4a": ("a.m4a", with_genres),
 }
 
 
-def packets_of(path: Path) -> list[bytes]:
-    """Read the encoded audio, except of formats in which libav takes an ID3v1 block for audio."""
-    return [] if path.suffix in (".flac", ".wv") else coded(path)
-
-
-def other_chunks(path: Path) -> dict[bytes, object]:
-    """Read the chunks of a wav without the genre; empty for other files."""
-    with path.open("rb") as file:
-        found = {chunk.name: content_of(file, chunk) for chunk in read_chunks(file)}
-    kept: dict[bytes, object] = {name: one for name, one in found.items() if name.lower() not in (b"id3 ", b"ds64")}
-    return kept | {b"LIST": [entry for entry in read_info(found.get(b"LIST", b"")) if entry[0] != b"IGNR"]}
-
-
-def mentions(path: Path, word: bytes) -> bool:
-    """Search a file's bytes for a word in UTF-8 and UTF-16."""
-    return any(text in path.read_bytes() for text in (word, word.decode().encode("utf-16-le")))
-
-
 @pytest.mark.parametrize("kind", TAGGED)
-def test_the_genre_is_replaced_in_all_tags(tmp_path: Path, kind: str) -> None:
+def test_an_existing_genre_is_replaced_only_with_overwrite(tmp_path: Path, kind: str) -> None:
     name, make = TAGGED[kind]
     path = tmp_path / name
     make(path)
     content, sound = path.read_bytes(), decode(path, 44_100).samples
-    packets, chunks = packets_of(path), other_chunks(path)
-    assert artist_and_title(path)[0] == "Celia Cruz"
     kept = write(path, "Salsa", overwrite=False)
     assert kept.outcome is Outcome.KEPT, kept
     assert "Rock" in kept.sentence
     assert path.read_bytes() == content
-    assert write(path, "Rock", overwrite=False).outcome in (Outcome.SAME, Outcome.KEPT)
-    assert path.read_bytes() == content
     assert write(path, "Salsa", overwrite=True) == Tagging(Outcome.WRITTEN)
     assert TaggedFile(path).genres == ["Salsa"]
-    assert not mentions(path, b"Rock")
-    if path.read_bytes()[-128:].startswith(b"TAG"):
+    if content[-128:].startswith(b"TAG"):
         assert path.read_bytes()[-1] == 143
-    if path.suffix == ".wav":
-        assert other_chunks(path) == chunks
-    assert (V1[:125] in path.read_bytes()) is (V1[:125] in content)
     np.testing.assert_array_equal(decode(path, 44_100).samples, sound)
-    assert packets_of(path) == packets
     assert artist_and_title(path)[0] == "Celia Cruz"
-    content = path.read_bytes()
-    for overwrite in (False, True):
-        assert write(path, "Salsa", overwrite) == Tagging(Outcome.SAME)
-    assert path.read_bytes() == content
+    assert write(path, "Salsa", overwrite=True) == Tagging(Outcome.SAME)
 
 
 def test_the_number_of_other_is_not_a_genre(tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
-    mp3(path, "ID3v1")
-    id3("Vallenato").save(path, v1=0)
-    with path.open("ab") as file:
-        file.write(V1 + bytes([12]))
-    assert write(path, "Vallenato", overwrite=False) == Tagging(Outcome.SAME)
-    assert write(path, "Cumbia Sabanera", overwrite=True) == Tagging(Outcome.WRITTEN)
-    assert path.read_bytes()[-128:] == V1 + bytes([255])
+    mp3(path, number=12)
+    assert write(path, "Cumbia Sabanera") == Tagging(Outcome.WRITTEN)
+    assert path.read_bytes()[-128:].startswith(id3v1(12)[:60])
+    assert path.read_bytes()[-1] == 255
 
 
 def test_another_spelling_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
-    by_libsndfile(path)
-    ape(path, Genre="SALSA ")
-    id3("Salsa").save(path, v1=0)
-    assert path.read_bytes()[-128:].startswith(b"TAGEX")  # an APE tag of this length is no ID3v1 block
+    mp3(path, "SALSA ")
     content = path.read_bytes()
     assert write(path, "Salsa", overwrite=False) == Tagging(Outcome.SAME)
     assert path.read_bytes() == content
@@ -485,41 +351,26 @@ def test_another_spelling_is_replaced_only_with_overwrite(tmp_path: Path) -> Non
 
 
 def streamed_wav(path: Path) -> None:
-    wav(path, "INFO")
+    by_libsndfile(path)
     path.write_bytes(path.read_bytes().replace(b"data" + struct.pack("<I", 176_400), b"data\xff\xff\xff\xff"))
 
 
-def wav_of_unknown_length(path: Path) -> None:
-    by_libsndfile(path)
-    content = bytearray(path.read_bytes()[:44] + bytes(1_000_000))
-    content[40:44] = bytes(4)  # the length of the sound was never written
-    path.write_bytes(content)
-
-
-def mp3_with_two_id3(path: Path) -> None:
-    mp3(path, "ID3v2")
-    tag = io.BytesIO()
-    id3("Pop").save(tag)
-    path.write_bytes(tag.getvalue() + path.read_bytes())
-
-
 @pytest.mark.parametrize(
-    ("name", "make", "outcome"),
+    ("name", "make", "sentence"),
     [
-        ("a.mkv", lambda path: by_libav(path, "flac"), Outcome.IMPOSSIBLE),
-        ("a.aac", lambda path: by_libav(path, "aac"), Outcome.IMPOSSIBLE),
-        ("a.wav", streamed_wav, Outcome.FAILED),
-        ("a.wav", wav_of_unknown_length, Outcome.FAILED),
-        ("a.mp3", mp3_with_two_id3, Outcome.FAILED),
-        ("a.flac", lambda path: path.write_bytes(b"fLaC" + bytes(200)), Outcome.FAILED),
+        ("a.mkv", lambda path: by_libav(path, "flac"), "cannot be tagged: its format has no tags"),
+        ("a.aac", lambda path: by_libav(path, "aac"), "cannot be tagged: its format has no tags"),
+        ("a.wav", wav_with_info, "its INFO list has another genre"),
+        ("a.wav", streamed_wav, "was not tagged"),
+        ("a.flac", lambda path: path.write_bytes(b"fLaC" + bytes(200)), "was not tagged"),
     ],
-    ids=["mkv", "aac", "streamed wav", "wav of unknown length", "two ID3 tags", "damaged"],
+    ids=["mkv", "aac", "INFO list", "streamed wav", "damaged"],
 )
 def test_files_that_cannot_be_tagged_are_unchanged(
-    tmp_path: Path, name: str, make: Callable[[Path], None], outcome: Outcome
+    tmp_path: Path, name: str, make: Callable[[Path], None], sentence: str
 ) -> None:
     path = tmp_path / name
     make(path)
     content = path.read_bytes()
-    assert write(path, "Salsa", overwrite=True).outcome is outcome
+    assert sentence in write(path, "Salsa", overwrite=True).sentence
     assert path.read_bytes() == content
