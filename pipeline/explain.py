@@ -17,11 +17,10 @@ from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.records import decode_image
-from tumbao.datasets.demo.instruments import ablate_instruments
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UserError
-from tumbao.schema.genres import GENRES, find_genre, unknown_genre
+from tumbao.schema.genres import find_genre, unknown_genre
 from tumbao.serving.classify.batch import decoding
 from tumbao.serving.classify.inputs import find_audio_files
 from tumbao.serving.explain.activation_maximization import (
@@ -41,7 +40,6 @@ from tumbao.serving.explain.page import (
     fidelity_section,
     filters_section,
     genres_section,
-    instruments_section,
     neighbours_section,
     write_explanation,
 )
@@ -115,11 +113,6 @@ def _sections(
         sections.append(attribution_section(reports, network))
     if context:
         sections.append(neighbours_section(context, network.spec))
-    spec, chosen = network.spec, {network.genres[genre] for genre in genres}
-    if network.info.training_data.synthetic and chosen & set(GENRES):
-        rate, rest = spec.sample_rate_hz, set(network.genres) - chosen
-        results = ablate_instruments(network.logits, network.genres, rate, spec.fragment_seconds, without=rest)
-        sections.append(instruments_section(results))
     return sections, unread
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import av
@@ -44,20 +43,9 @@ def waveform(midi: bytes) -> Waveform:
 
     The tail of the reverberation is faded out. The same MIDI file returns the same waveform.
     """
-    return next(versions(midi, (midi,)))
-
-
-def versions(song: bytes, others: Iterable[bytes]) -> Iterator[Waveform]:
-    """Render versions of a song, such as one with a muted track, so that they differ by their notes alone.
-
-    `song` and `others` are MIDI files. The hash of `song` determines reverberation and loudness of all versions. A
-    distinct note is synthesized once for all. Yields waveforms as returned by `waveform`.
-    """
-    scores = [symusic.Score.from_midi(midi).to("second") for midi in others]
-    sounds = _sounds(scores)
-    for score in scores:
-        rng = np.random.default_rng(np.frombuffer(hashlib.sha256(song).digest(), np.uint32))
-        yield _master(_add_reverberation(_mix(score, sounds), rng), rng).T
+    song = symusic.Score.from_midi(midi).to("second")
+    rng = np.random.default_rng(np.frombuffer(hashlib.sha256(midi).digest(), np.uint32))
+    return _master(_add_reverberation(_mix(song), rng), rng).T
 
 
 def write_mp3(path: Path, waveform: Waveform) -> None:
@@ -79,8 +67,9 @@ def write_mp3(path: Path, waveform: Waveform) -> None:
     part.replace(path)
 
 
-def _mix(song: symusic.core.ScoreSecond, sounds: Mapping[_Sound, Waveform]) -> Waveform:
+def _mix(song: symusic.core.ScoreSecond) -> Waveform:
     """Mix all notes in stereo, float32 [2, frames], with time for the tail of the reverberation."""
+    sounds = _sounds(song)
     frames = round((song.end() + _ROOM_SECONDS) * SAMPLE_RATE_HZ)
     mix = np.zeros((2, frames), np.float32)
     for track in song.tracks:
@@ -117,9 +106,9 @@ def _sound(track: symusic.core.TrackSecond, note: symusic.core.NoteSecond) -> _S
     return False, track.program, note.pitch, max(2, round(note.duration / _DURATION_STEP_SECONDS))
 
 
-def _sounds(songs: Iterable[symusic.core.ScoreSecond]) -> dict[_Sound, Waveform]:
-    """Synthesize every distinct note of the songs, each with a peak of 1."""
-    wanted = sorted({_sound(track, note) for song in songs for track in song.tracks for note in track.notes})
+def _sounds(song: symusic.core.ScoreSecond) -> dict[_Sound, Waveform]:
+    """Synthesize every distinct note, each with a peak of 1."""
+    wanted = sorted({_sound(track, note) for track in song.tracks for note in track.notes})
     notes: dict[_Sound, tuple[float, float]] = {}
     players: dict[tuple[bool, int], symusic.core.TrackSecond] = {}
     start = 0.0

@@ -17,7 +17,6 @@ from scipy.ndimage import gaussian_filter
 
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import to_png
-from tumbao.datasets.demo.instruments import Ablation, mean_effects
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.excerpts import PICTURE_SIZE, excerpts, mp3
 from tumbao.serving.explain.activation_maximization import N_PERMUTATIONS, Filter, MaximizedImage
@@ -173,13 +172,6 @@ def overlay(levels: np.ndarray, importance: np.ndarray, width: int, height: int)
     image = Image.fromarray(mixed.round().astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
     image.save(buffer, "JPEG", quality=82)
     return data_uri("image/jpeg", buffer.getvalue())
-
-
-def instruments_section(results: Sequence[Ablation]) -> Markup:
-    """Render the results of `ablate_instruments`; all bars have one scale."""
-    tables = [(result, mean_effects(result.effects)) for result in results]
-    ends = [0.0, *(end for _, rows in tables for row in rows for end in (row.low, row.high))]
-    return _render("instruments", tables=tables, least=min(ends), span=max(max(ends) - min(ends), 1e-9))
 
 
 NEIGHBOURS = 4  # number of neighbours shown per fragment

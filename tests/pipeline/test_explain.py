@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from tests.serving.chromium import open_tab
 from tests.serving.explain import conftest as explained
-from tumbao.datasets.demo.instruments import Ablation, Logits
 from tumbao.pipeline.cli import app
 from tumbao.pipeline.explain import DONE, INTERRUPTED, SOME_UNREAD, ExplainOptions, run_explain
 from tumbao.pipeline.progress_display import ProgressDisplay
@@ -127,25 +126,6 @@ def test_the_same_seed_gives_the_same_page_and_reports_each_step(
     assert [report for report in reports if report[0] == "activation maximization"] == [
         ("activation maximization", n, steps) for n in range(steps + 1)
     ]
-
-
-def test_a_model_of_composed_songs_is_asked_about_instruments(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[tuple[str, ...], set[str]]] = []
-
-    def ablate(
-        logits: Logits, genres: tuple[str, ...], rate: int, seconds: float, *, without: set[str]
-    ) -> tuple[Ablation, ...]:
-        asked.append((genres, without))
-        return (Ablation("salsa", 4, 0, ()),)
-
-    monkeypatch.setattr("tumbao.pipeline.explain.ablate_instruments", ablate)
-    explain(tiny_folder, tmp_path, genres=("salsa",))
-    page = (tmp_path / PAGE).read_text(encoding="utf-8")
-    assert asked == [(("cumbia", "salsa", "vallenato"), {"cumbia", "vallenato"})]
-    assert 'id="instruments"' in page
-    assert "trained on composed, synthetic songs" in page
 
 
 def test_an_interruption_is_said_and_leaves_no_page(
