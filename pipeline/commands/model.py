@@ -114,7 +114,7 @@ def serve(
     allow_origin: Annotated[list[str] | None, Option(help="Origin that may use the API (CORS); repeatable.")] = None,
     root_path: Annotated[str, Option(help="Path of the server behind a proxy, such as /tumbao. \\[default: /]")] = "",
 ) -> None:
-    """Serve a model over HTTP: a page at /, the API at /docs, metrics for Prometheus at /metrics.
+    """Serve a model over HTTP: a page at /, the API described at /openapi.json, metrics for Prometheus at /metrics.
 
     Newly pushed models are loaded without a pause. Exit codes: 0 ended by SIGTERM, with all requests answered,
     2 invalid use, 130 interrupted.

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -26,8 +26,7 @@ from tumbao.components.ingest.paths import AnyPath
 from tumbao.schema.errors import UserError
 from tumbao.serving.server import schemas
 from tumbao.serving.server.classify_handler import ClassifyHandler
-from tumbao.serving.server.metrics import Metrics
-from tumbao.serving.server.middleware import CloseUnreadRequests, ServerMiddleware
+from tumbao.serving.server.middleware import CloseUnreadRequests, Metrics, ServerMiddleware
 from tumbao.serving.server.models import Model, Models
 from tumbao.serving.server.schemas import ApiError
 from tumbao.serving.server.uploads import Limits
@@ -64,10 +63,9 @@ def make_app(
         version=__version__,
         description="Recognises tropical music genres from audio.",
         lifespan=lifespan,
-        docs_url=None,
+        docs_url=None,  # its scripts are on another host
         redoc_url=None,
     )
-
     _add_model_routes(app, handler, limits)
     _add_system_routes(app, handler, metrics)
     app.router.default = _Page(directory=web, html=True)  # all other paths are files of the page
@@ -113,12 +111,11 @@ def _add_model_routes(app: FastAPI, handler: ClassifyHandler, limits: Limits) ->
         response_class=FileResponse,
         responses={
             200: {"content": {kind: {} for kind in _FILE_TYPES}, "description": "The file."},
-            304: {"description": "The client already has this version."},
             **schemas.error_responses(404, 503),
         },
     )
-    async def model_file(name: str, request: Request, sha256: Annotated[str | None, _SHA256] = None) -> Response:
-        return _file(handler.model(), name, sha256, request.headers.get("if-none-match", ""))
+    async def model_file(name: str, sha256: Annotated[str | None, _SHA256] = None) -> Response:
+        return _file(handler.model(), name, sha256)
 
     @app.get("/v1/limits", response_model=schemas.UploadLimits)
     async def upload_limits() -> Any:
@@ -147,10 +144,6 @@ def _add_system_routes(app: FastAPI, handler: ClassifyHandler, metrics: Metrics)
         """Return the metrics in the format of Prometheus."""
         return Response(metrics.text(), media_type=metrics.content_type)
 
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return HTMLResponse(schemas.docs_page(app.openapi()))
-
 
 class _Page(StaticFiles):
     """Static files with machine-independent media types that browsers revalidate before use."""
@@ -167,19 +160,18 @@ for _extension, _type in {".js": "text/javascript", ".mjs": "text/javascript", "
 _INTERNAL = ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed; its log contains the error.")
 
 
-def _file(model: Model, name: str, sha256: str | None, known: str) -> Response:
+def _file(model: Model, name: str, sha256: str | None) -> Response:
     file, path = model.files.get(name), model.assets / name
     if file is None or sha256 not in (None, file.sha256) or not path.is_file():
         raise ApiError(HTTPStatus.NOT_FOUND, "not found", "The model has no such file; see v1/model for its files.")
-    headers = {"ETag": f'"{file.sha256}"', "Cache-Control": _IMMUTABLE if sha256 else "no-cache"}
-    if headers["ETag"] in known:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    headers = {"Cache-Control": _IMMUTABLE if sha256 else "no-cache"}
     return FileResponse(path, headers=headers, media_type=mimetypes.guess_type(name)[0] or "application/octet-stream")
 
 
 def _path_error(error: HTTPException) -> ApiError:
     status = HTTPStatus(error.status_code)
-    return ApiError(status, status.phrase.lower(), f"{status.description or status.phrase}; see docs.", error.headers)
+    sentence = f"{status.description or status.phrase}; see openapi.json."
+    return ApiError(status, status.phrase.lower(), sentence, error.headers)
 
 
 def _respond(error: ApiError, metrics: Metrics) -> JSONResponse:
@@ -221,7 +213,7 @@ def serve(model: AnyPath, host: str, port: int, limits: Limits, origins: Sequenc
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ws="none",
         )
-        _log.info("Listening at http://%s:%d%s/ (API: docs)", host, listener.getsockname()[1], root_path.rstrip("/"))
+        _log.info("Listening at http://%s:%d%s/", host, listener.getsockname()[1], root_path.rstrip("/"))
         before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again after shutdown
         try:
             uvicorn.Server(config).run(sockets=[listener])

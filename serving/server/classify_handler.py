@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -21,7 +22,7 @@ from tumbao.components.ingest.decoders import AudioSegment, read_song
 from tumbao.components.ingest.fragments import Fragment, SongSummary
 from tumbao.components.ingest.worker_pool import WorkerPool, WorkerStartError
 from tumbao.serving.predict import song_values
-from tumbao.serving.server.metrics import Metrics
+from tumbao.serving.server.middleware import Metrics
 from tumbao.serving.server.models import Model, Models
 from tumbao.serving.server.schemas import ApiError
 from tumbao.serving.server.uploads import Limits, TempStorage, Upload, receive
@@ -102,7 +103,7 @@ class Job:
 
     def _limited(self, items: Iterator[Fragment | SongSummary]) -> Iterator[Fragment | SongSummary]:
         """Iterate over a song; stop if it is too long or the request has ended, and measure the decoding time."""
-        fragment_seconds, end = self._model.info.mel.fragment_seconds, 0.0
+        fragment_seconds = self._model.info.mel.fragment_seconds
         while True:
             started = time.monotonic()
             try:
@@ -113,11 +114,8 @@ class Job:
                 raise _StoppedError
             if item is None:
                 return
-            if isinstance(item, SongSummary):
-                end = item.seconds
-            elif not item.padded:
-                end = (item.index + 1) * fragment_seconds
-            if end > self._limits.sound_minutes * 60:
+            seconds = item.seconds if isinstance(item, SongSummary) else item.index * fragment_seconds
+            if seconds > self._limits.sound_minutes * 60:
                 sentence = f"is too long: at most {self._limits.sound_minutes:g} minutes of audio are accepted"
                 raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "too long", sentence)
             yield item
@@ -176,10 +174,11 @@ class ClassifyHandler:
         model = self.model()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.seconds
-        with self._slot(), self._storage.request() as folder:
+        with self._slot(), self._storage.request() as name:
+            form = receive(request, Path(name), self._limits)
             try:
                 with self._metrics.seconds.labels("upload").time():
-                    uploads = await asyncio.wait_for(receive(request, folder, self._limits), deadline - loop.time())
+                    uploads = await asyncio.wait_for(form, deadline - loop.time())
             except asyncio.TimeoutError as error:
                 sentence = f"The upload was not completed within {self._limits.seconds:g} s."
                 raise ApiError(HTTPStatus.REQUEST_TIMEOUT, "slow upload", sentence) from error

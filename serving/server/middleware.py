@@ -1,4 +1,4 @@
-"""ASGI middleware of the server."""
+"""ASGI middleware of the server, and its metrics."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ import time
 from http import HTTPStatus
 from urllib.parse import quote
 
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from tumbao.serving.server.metrics import Metrics
 
 ACCESS_LOG = "tumbao.access"  # logger of requests: method, path, status and seconds, and no other data of the client
 
@@ -42,6 +50,41 @@ HEADERS = {
 }
 """Default headers of every response; opener and embedder policy enable threads in WebAssembly."""
 
+disable_created_metrics()  # otherwise each counter has a second line with its creation time
+
+_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+class Metrics:
+    """Counters, gauges and histograms of one server."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self.requests = self._counter("requests", "Requests", "method", "path", "status")
+        self.files = self._counter("files", "Files by outcome", "outcome")
+        self.errors = self._counter("errors", "Failed requests, by reason", "reason")
+        self.loads = self._counter("model_loads", "Models loaded or refused", "outcome")
+        self.seconds = Histogram(
+            "tumbao_step_seconds", "Seconds by step", ["step"], buckets=_BUCKETS, registry=self._registry
+        )
+        self.accepted = self._gauge("requests_accepted", "Requests being received, waiting or processed")
+        self.working = self._gauge("requests_working", "Requests being processed")
+        self.model = self._gauge("model_info", "The current model", "version", "model")
+
+    def text(self) -> bytes:
+        """Return the metrics in the format of `content_type`."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"tumbao_{name}", text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"tumbao_{name}", text, labels, registry=self._registry)
+
+
 _METHODS = ("GET", "HEAD", "OPTIONS", "POST")
 _log = logging.getLogger(ACCESS_LOG)
 
@@ -49,7 +92,7 @@ _log = logging.getLogger(ACCESS_LOG)
 class ServerMiddleware:
     """ASGI middleware for the path prefix, response headers, access log and metrics."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, root_path: str = "") -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, root_path: str) -> None:
         self._app, self._metrics, self._root_path = app, metrics, root_path.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,8 +101,9 @@ class ServerMiddleware:
             await self._app(scope, receive, send)
             return
         started, status, method = time.monotonic(), int(HTTPStatus.INTERNAL_SERVER_ERROR), scope["method"]
+        scope = {**scope, "root_path": self._root_path}
         if method == "HEAD":  # FastAPI's routes answer GET only; the HTTP server leaves the body out
-            scope = {**scope, "method": "GET"}
+            scope["method"] = "GET"
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -70,10 +114,6 @@ class ServerMiddleware:
                     headers.setdefault(name, value)
             await send(message)
 
-        root, path = self._root_path, scope["path"]
-        if root:
-            inside = f"{path}/".startswith(f"{root}/")
-            scope = {**scope, "root_path": root, "path": path if inside else root + path}
         try:
             await self._app(scope, receive, send_with_headers)
         finally:

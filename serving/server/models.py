@@ -15,7 +15,7 @@ import numpy as np
 from tumbao.components.ingest.paths import AnyPath, RemotePath
 from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelInfo, identity
 from tumbao.serving.predict import TFLiteModel, find_assets
-from tumbao.serving.server.metrics import Metrics
+from tumbao.serving.server.middleware import Metrics
 
 POLL_SECONDS = 1.0  # interval between checks of the push folder
 BUCKET_POLL_SECONDS = 30.0  # interval for a push folder in a bucket, where each check takes several requests

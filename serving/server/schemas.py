@@ -1,11 +1,8 @@
-"""Schemas of the responses, errors of the API, and its documentation as a page."""
+"""Schemas of the responses, and errors of the API."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Mapping
-from html import escape
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -197,50 +194,3 @@ _ERRORS = {
 def error_responses(*statuses: int) -> Responses:
     """Return the descriptions of error responses, by status."""
     return {status: {"model": ErrorResponse, "description": _ERRORS[status]} for status in statuses}
-
-
-_STYLE = """
-:root { color-scheme: light dark }
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-h2 { border-top: 1px solid; padding-top: 1rem; font-size: 1.2rem }
-code { font-family: ui-monospace, monospace; font-size: 0.9rem }
-td, th { text-align: left; vertical-align: top; padding: 0.1rem 1rem 0.1rem 0 }
-"""
-
-
-def docs_page(document: dict[str, Any]) -> str:
-    """Render an OpenAPI document as a page; FastAPI's own page loads scripts from another host."""
-    title = f"{escape(document['info']['title'])} {escape(document['info']['version'])}"
-    parts = [
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>',
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style><h1>{title}</h1>',
-        f'<p>{escape(document["info"]["description"])} Machine-readable: <a href="openapi.json">openapi.json</a>.</p>',
-    ]
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            rows = [(one["name"], one["schema"], one.get("description", "")) for one in operation.get("parameters", [])]
-            for status, response in operation["responses"].items():
-                content: dict[str, Any] = next(iter(response.get("content", {}).values()), {})
-                rows.append((status, content.get("schema", {}), response["description"]))
-            heading = f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
-            parts.append(f"{heading}<p>{_text(operation.get('description', ''))}</p>{_table(rows)}")
-    for name, schema in document["components"]["schemas"].items():
-        rows = [(field, one, one.get("description", "")) for field, one in schema.get("properties", {}).items()]
-        heading = f'<h2 id="{escape(name)}">{escape(name)}</h2>'
-        parts.append(f"{heading}<p>{_text(schema.get('description', ''))}</p>{_table(rows)}")
-    return "".join(parts)
-
-
-def _table(rows: Iterable[tuple[str, dict[str, Any], str]]) -> str:
-    """Render names, schemas as JSON with links, and descriptions."""
-    cells = []
-    for name, schema, description in rows:
-        shown = {key: value for key, value in schema.items() if key not in {"description", "title"}}
-        json_text = escape(json.dumps(shown), quote=False) if shown else ""
-        links = re.sub('"#/components/schemas/([^"]*)"', r'<a href="#\1">\1</a>', json_text)
-        cells.append(f"<tr><th>{escape(name)}<td><code>{links}</code><td>{_text(description)}")
-    return f"<table>{''.join(cells)}</table>"
-
-
-def _text(text: str) -> str:
-    return re.sub("`(.*?)`", r"<code>\1</code>", escape(text))

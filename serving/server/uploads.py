@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import logging
-import os
 import shutil
-import sys
 import tempfile
-import threading
-import weakref
-from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
@@ -21,12 +15,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from tumbao.components.ingest.os_compat import lock
 from tumbao.components.ingest.worker_pool import cpu_count
 from tumbao.schema.errors import UserError, is_disk_full
 from tumbao.serving.server.schemas import ApiError
-
-if sys.platform != "win32":
-    import fcntl
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +50,7 @@ class Limits:
 
 
 _PREFIX = "tumbao-serve-"
-_LOCK_FILE = "lock"  # on Windows
+_LOCK_FILE = "lock"
 
 
 class TempStorage:
@@ -69,67 +61,23 @@ class TempStorage:
 
     def __init__(self, parent: Path | None = None) -> None:
         parent = parent or Path(tempfile.gettempdir())
-        _remove_abandoned(parent)
-        self.folder, descriptor = _locked_folder(parent)
-        self.close = weakref.finalize(self, _remove, self.folder, descriptor)
-        """Remove the folder; also called at exit."""
-
-    @contextlib.contextmanager
-    def request(self) -> Iterator[Path]:
-        """Create an empty folder for a request; it is removed with its content afterwards."""
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _locked_folder(parent: Path) -> tuple[Path, int]:
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        descriptor = _lock(folder)
-        if folder.exists():  # otherwise another server that is just starting removed it
-            return folder, descriptor
-        os.close(descriptor)
-
-
-if sys.platform == "win32":  # folders cannot be locked, but a file in them: an open file cannot be deleted
-
-    def _lock(folder: Path) -> int:
-        return os.open(folder / _LOCK_FILE, os.O_CREAT)
-
-    def _remove_abandoned(parent: Path) -> None:
         for folder in parent.glob(f"{_PREFIX}*"):
-            with contextlib.suppress(OSError):
-                (folder / _LOCK_FILE).unlink()
+            with contextlib.suppress(OSError), (folder / _LOCK_FILE).open("r+b") as file:  # locked, or another user's
+                lock(file.fileno())
                 shutil.rmtree(folder, ignore_errors=True)
+        self._directory = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True)
+        self.folder = Path(self._directory.name)
+        self._file = (self.folder / _LOCK_FILE).open("wb")
+        lock(self._file.fileno())
 
-else:
+    def close(self) -> None:
+        """Remove the folder."""
+        self._file.close()
+        self._directory.cleanup()
 
-    def _lock(folder: Path) -> int:
-        descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        return descriptor
-
-    def _remove_abandoned(parent: Path) -> None:
-        for folder in parent.glob(f"{_PREFIX}*"):
-            with contextlib.suppress(OSError):  # another user's, or locked, or gone
-                descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
-                try:
-                    if os.fstat(descriptor).st_uid == os.getuid():
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        shutil.rmtree(folder, ignore_errors=True)
-                finally:
-                    os.close(descriptor)
-
-
-def _remove(folder: Path, descriptor: int) -> None:
-    if sys.platform == "win32":
-        os.close(descriptor)
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+    def request(self) -> tempfile.TemporaryDirectory[str]:
+        """Create an empty folder for a request; it is removed at the end of its context."""
+        return tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True)
 
 
 FORM_BYTES = 65_536  # allowance of a form beyond the limit of its files, for boundaries, headers and fields, in bytes
@@ -159,16 +107,15 @@ class _Form:
         self._folder, self._limits = folder, limits
         self._bytes = self._file_bytes = 0
         self._header, self._value = bytearray(), bytearray()
-        self._name: str | None = None
+        self._name = ""
         self._file: BinaryIO | None = None
-        self._lock, self._closed = threading.Lock(), False
         self._parser = MultipartParser(
             boundary,
             {
                 "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
                 "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
                 "on_header_end": self._end_header,
-                "on_headers_finished": self._end_headers,
+                "on_headers_finished": self._begin_part,
                 "on_part_data": self._write,
                 "on_part_end": self._end_part,
                 "on_end": self._end,
@@ -176,56 +123,45 @@ class _Form:
         )
 
     def feed(self, block: bytes) -> None:
-        """Parse the next bytes; after `close` they are dropped."""
-        with self._lock:
-            if self._closed:
-                return
-            self._bytes += len(block)
-            if self._bytes > self._limits.bytes + FORM_BYTES:
-                raise _too_large(self._limits)
-            self._parser.write(block)
+        """Parse the next bytes."""
+        self._bytes += len(block)
+        if self._bytes > self._limits.bytes + FORM_BYTES:
+            raise _too_large(self._limits)
+        self._parser.write(block)
 
     def close(self) -> None:
-        with self._lock:  # a thread may still be writing the last block of a disconnected client
-            self._closed = True
-            if self._file:
-                self._file.close()
+        if self._file:
+            self._file.close()
 
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":
             _, options = parse_options_header(bytes(self._value))
-            name = options.get(b"filename")
-            self._name = None if name is None else name.decode("utf-8", "replace")
+            self._name = options.get(b"filename", b"").decode("utf-8", "replace")
         self._header.clear()
         self._value.clear()
 
-    def _end_headers(self) -> None:
-        if self._name:  # an empty name means that no file was chosen, unless data follow
-            self._begin_file(self._name)
-
-    def _begin_file(self, name: str) -> BinaryIO:
+    def _begin_part(self) -> None:
+        if not self._name:  # a field, or an input in which no file was chosen
+            return
         if len(self.uploads) == self._limits.files:
             sentence = f"The request contains more than {self._limits.files} files."
             raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too many files", sentence)
         path = self._folder / str(len(self.uploads))
         self._file = path.open("wb")
-        self.uploads.append(Upload(name, path, 0))
-        return self._file
+        self.uploads.append(Upload(self._name, path, 0))
 
     def _write(self, data: bytes, start: int, end: int) -> None:
-        if self._name is None:
-            return
-        self._file_bytes += end - start
-        if self._file_bytes > self._limits.bytes:
-            raise _too_large(self._limits)
-        file = self._file or self._begin_file(self._name)
-        file.write(data[start:end])
+        if self._file:
+            self._file_bytes += end - start
+            if self._file_bytes > self._limits.bytes:
+                raise _too_large(self._limits)
+            self._file.write(data[start:end])
 
     def _end_part(self) -> None:
         if self._file:
             self.uploads[-1] = dataclasses.replace(self.uploads[-1], bytes=self._file.tell())
             self._file.close()
-        self._file, self._name = None, None
+        self._file, self._name = None, ""
 
     def _end(self) -> None:
         self.complete = True
@@ -242,11 +178,10 @@ async def receive(request: Request, folder: Path, limits: Limits) -> list[Upload
         raise _bad_form("has no boundary")
     if content_length.isdecimal() and int(content_length) > limits.bytes + FORM_BYTES:
         raise _too_large(limits)
-    form = None
     try:
-        form = _Form(options[b"boundary"], folder, limits)
-        async for block in request.stream():
-            await asyncio.to_thread(form.feed, block)
+        with contextlib.closing(_Form(options[b"boundary"], folder, limits)) as form:
+            async for block in request.stream():
+                form.feed(block)
     except FormParserError as error:
         raise _bad_form("is malformed") from error
     except OSError as error:
@@ -254,9 +189,6 @@ async def receive(request: Request, folder: Path, limits: Limits) -> list[Upload
             raise
         sentence = "The server's disk is full."
         raise ApiError(HTTPStatus.INSUFFICIENT_STORAGE, "disk full", sentence) from error
-    finally:
-        if form:
-            form.close()
     if not form.complete:
         raise _bad_form("is incomplete")
     if not form.uploads:

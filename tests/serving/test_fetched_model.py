@@ -11,7 +11,7 @@ import tensorflow as tf
 from tumbao.components.ingest.paths import RemotePath
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 from tumbao.serving.predict import find_assets
-from tumbao.serving.server.metrics import Metrics
+from tumbao.serving.server.middleware import Metrics
 from tumbao.serving.server.models import Models
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,11 +42,8 @@ def test_description_and_files_of_the_model(client: httpx.Client, pushed: Path) 
         assert response.content == (assets / file["name"]).read_bytes()
         assert (len(response.content), hashlib.sha256(response.content).hexdigest()) == (file["bytes"], file["sha256"])
         assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
-        known = {"If-None-Match": response.headers["ETag"]}
-        assert client.get(f"/v1/{file['url']}", headers=known).status_code == 304
         again = client.get(f"/v1/model/files/{file['name']}")
         assert (again.status_code, again.headers["Cache-Control"]) == (200, "no-cache")
-        assert client.get(f"/v1/model/files/{file['name']}", headers={"If-None-Match": '"other"'}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -58,7 +54,7 @@ def test_other_files_are_not_served(client: httpx.Client, name: str) -> None:
     assert (response.status_code, response.json()["error"]["reason"]) == (404, "not found")
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/nothing", "/v1/model/files/labels.txt"])
+@pytest.mark.parametrize("path", ["/", "/openapi.json", "/nothing", "/v1/model/files/labels.txt"])
 def test_every_response_has_the_headers(client: httpx.Client, path: str) -> None:
     headers = client.get(path).headers
     assert HEADERS.keys() <= {name.title() for name in headers}
@@ -113,21 +109,11 @@ def test_the_page_is_served_with_its_media_types(serving: Serving, pushed: Path,
         assert client.get("/healthz").status_code == 200
 
 
-def test_the_documentation_has_no_external_resources(client: httpx.Client) -> None:
-    page = client.get("/docs").text
-    assert set(re.findall(r"(?:src|href)=\"([^\"#]+)", page)) == {"openapi.json"}
-    assert not re.search(r"url\(|@import|<script|<link", page)
-    assert {"ModelCard", "FailedFile"} < set(re.findall(r"href=\"#(\w+)", page)) <= set(re.findall(r"id=\"(\w+)", page))
-    for path, methods in client.get("/openapi.json").json()["paths"].items():
-        for method in methods:
-            assert f"{method.upper()} {path}" in page
-
-
 @pytest.mark.parametrize("stripped", [True, False], ids=["the proxy takes the path away", "the proxy leaves it"])
 def test_a_proxy_with_a_path(serving: Serving, pushed: Path, web: Path, salsa: bytes, stripped: bool) -> None:
     with serving(pushed, web=web, root_path="/tumbao/") as client:
         root = "" if stripped else "/tumbao"
-        for path in ("/v1/labels", "/docs", "/page.js", "/", "/v1/model/files/labels.txt"):
+        for path in ("/v1/labels", "/openapi.json", "/page.js", "/", "/v1/model/files/labels.txt"):
             assert client.get(root + path).status_code == 200
         assert client.post(f"{root}/v1/classify", files={"files": salsa}).status_code == 200
         assert client.get(f"{root}/openapi.json").json()["servers"] == [{"url": "/tumbao"}]

@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import os
 import socket
 import tempfile
 import threading
@@ -36,8 +35,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def left(temporary: Path) -> list[Path]:
-    servers = temporary.glob("tumbao-serve-*")
-    return [Path(folder, name) for server in servers for folder, _, names in os.walk(server) for name in names]
+    return [path for path in temporary.glob("tumbao-serve-*/*/*") if path.is_file()]
 
 
 def send(client: httpx.Client, *contents: bytes) -> httpx.Response:
@@ -244,7 +242,6 @@ def test_parts_without_a_file_are_ignored(client: httpx.Client, salsa: bytes, pa
         ('form-data; name="files"; filename="canci\u00f3n.mp3"', "canci\u00f3n.mp3"),
         ("form-data; FileName=a.mp3", "a.mp3"),
         ('form-data; name="other"; filename="../../etc/passwd"', "../../etc/passwd"),
-        ('form-data; name="files"; filename=""', ""),
         ('attachment; filename="a;b.mp3"', "a;b.mp3"),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 from tests.serving.server.conftest import Serving
 from tests.serving.server.test_limits import Gate, gate, send
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelInfo, identity
-from tumbao.serving.server.metrics import Metrics
+from tumbao.serving.server.middleware import Metrics
 from tumbao.serving.server.models import Models
 
 __all__ = ["gate"]  # a fixture
