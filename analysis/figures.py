@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from tumbao.serving.page import data_uri
-from tumbao.serving.style import DARK, DOTS_PER_INCH, LIGHT, Look, png
+from tumbao.serving.page import DARK, DOTS_PER_INCH, LIGHT, Look, data_uri, png
 
 SYNTHETIC_NOTE = "synthetic library"
 LEAKY_NOTE = "leaky split (by fragment)"

@@ -30,7 +30,7 @@ from tumbao.components.song_evaluation import (
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
-from tumbao.serving.out_of_distribution import DistanceRule
+from tumbao.serving.model_info import DistanceRule
 from tumbao.serving.signatures import save
 from tumbao.trainer.dataset import Records
 from tumbao.trainer.distance import Distance, HiddenFeatures, distance_rule, to_keras

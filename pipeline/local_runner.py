@@ -25,7 +25,7 @@ from tumbao.pipeline.failures import explain
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.standard_streams import redirect_output, standard_streams
 from tumbao.schema.errors import describe
-from tumbao.serving.terminal import TerminalConsole
+from tumbao.serving.formatting import TerminalConsole
 
 DONE, FAILED, WRONG_USE, NOT_BLESSED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of a run."""

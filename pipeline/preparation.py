@@ -22,7 +22,7 @@ from tumbao.pipeline.standard_streams import redirect_output
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import genre_key
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.terminal import TerminalConsole
+from tumbao.serving.formatting import TerminalConsole
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.vgg16 import Policy, preferred_policy
 from tumbao.trainer.weights import WeightsFile

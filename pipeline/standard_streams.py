@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from rich.console import Console
 
 from tumbao.schema.errors import UserError
-from tumbao.serving.terminal import TerminalConsole
+from tumbao.serving.formatting import TerminalConsole
 
 CLOSED = 141
 """Exit code if the reader of a pipe has closed it, the same as for programs that SIGPIPE ends."""

@@ -12,7 +12,7 @@ import typer
 
 from tumbao.pipeline.commands.app import missing_pipeline, quiet_tensorflow
 from tumbao.schema.errors import UserError
-from tumbao.serving.terminal import TerminalConsole
+from tumbao.serving.formatting import TerminalConsole
 
 if TYPE_CHECKING:
     from tumbao.pipeline.config import Config

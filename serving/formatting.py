@@ -1,8 +1,13 @@
-"""Formatting of numbers for readers, with a no-break space between number and unit."""
+"""Formatting of numbers and names for readers, on pages and in the terminal."""
 
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
 
 
 def duration(seconds: float) -> str:
@@ -40,3 +45,20 @@ def megabytes(size_bytes: int) -> str:
 
 def _on_one_line(text: str) -> str:
     return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LIST_ITEM = "\n  "
+
+
+def one_line(text: str) -> str:
+    r"""Escape control characters and line ends as in Python's string literals."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class TerminalConsole(Console):
+    """A console that escapes control characters of file names and tags, with `one_line`."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Create a rich text without control characters; see `rich.console.Console.render_str`."""
+        return super().render_str(_LIST_ITEM.join(map(one_line, text.split(_LIST_ITEM))), **options)

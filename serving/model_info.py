@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration, temper
-from tumbao.serving.out_of_distribution import DistanceRule
 
 FORMAT_VERSION = 2
 """Version of model.json; incremented when the meaning of a key changes or a key is removed, not when one is added.
@@ -52,6 +51,22 @@ ARCHITECTURE_FILE = "architecture.json"
 def preferred(precisions: Collection[str]) -> str:
     """Return the first of `PREFERENCE` that is available, used for classification and in `AUDIO_FILE`."""
     return next(precision for precision in PREFERENCE if precision in precisions)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistanceRule:
+    """A song is out of distribution if the mean of its fragments' output `distance` exceeds the threshold.
+
+    A softmax is confident of white noise too. `trainer.distance` defines the distance and finds the threshold, on
+    `songs` songs.
+    """
+
+    threshold: float
+    songs: int
+
+    def accepts(self, distances: Sequence[float]) -> bool:
+        """Check whether a song with these distances of its fragments is in distribution."""
+        return sum(distances) <= self.threshold * len(distances)
 
 
 @dataclasses.dataclass(frozen=True)

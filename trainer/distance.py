@@ -17,7 +17,7 @@ from sklearn.covariance import OAS
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GroupKFold
 
-from tumbao.serving.out_of_distribution import DistanceRule
+from tumbao.serving.model_info import DistanceRule
 from tumbao.trainer.linear import song_means
 
 COMPONENTS = 60

@@ -32,8 +32,7 @@ from tumbao.components.evaluation.metrics import RESAMPLES
 from tumbao.components.ingest.splits import is_leaky
 from tumbao.components.ingest.tables import write_csv
 from tumbao.serving.formatting import decimal, percent
-from tumbao.serving.page import template, write_page
-from tumbao.serving.style import WIDTH_INCHES, Look
+from tumbao.serving.page import WIDTH_INCHES, Look, template, write_page
 
 PAGE = "index.html"
 

@@ -27,7 +27,7 @@ from tumbao.components.evaluation.run_data import (
 )
 from tumbao.schema.hierarchy import has_subgenres, main_genres
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.style import WIDTH_INCHES, Look, Theme, frequencies
+from tumbao.serving.page import WIDTH_INCHES, Look, Theme, frequencies
 
 STATE_SIGNS: dict[ComponentState, str] = {"ran": "✓", "cached": "↻", "failed": "✗", "not run": "–"}
 """A sign for each state, so that colour is not the only cue."""

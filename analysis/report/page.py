@@ -18,8 +18,7 @@ from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, Re
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.schema.record import SPLITS
 from tumbao.serving.formatting import percent
-from tumbao.serving.page import template
-from tumbao.serving.style import Look
+from tumbao.serving.page import Look, template
 
 LEAST_GAIN = 0.01
 """Gain in balanced accuracy by twice as many songs below which a learning curve counts as flat."""

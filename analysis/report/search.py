@@ -15,7 +15,7 @@ from tumbao.analysis.compare.scores import interval, p_value, song_weights
 from tumbao.components.evaluation.metrics import SIGNIFICANCE
 from tumbao.components.evaluation.run_data import Search, SearchTrial
 from tumbao.serving.formatting import percent
-from tumbao.serving.style import WIDTH_INCHES, Look, Theme
+from tumbao.serving.page import WIDTH_INCHES, Look, Theme
 
 SHOWN = 10
 """Trials in the table; that of the paper and that of the run's own setting are always included."""

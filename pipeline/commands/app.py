@@ -23,7 +23,7 @@ from typer.exceptions import TyperException
 from tumbao import __version__
 from tumbao.components.ingest.download_cache import ensure_home
 from tumbao.components.ingest.formats import LAYOUTS
-from tumbao.serving.terminal import TerminalConsole
+from tumbao.serving.formatting import TerminalConsole
 
 
 class Command(TyperCommand):

@@ -26,7 +26,7 @@ from tumbao.pipeline.commands.app import (
 )
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
-from tumbao.serving.terminal import TerminalConsole
+from tumbao.serving.formatting import TerminalConsole
 
 DEMO_SONGS, DEMO_SEED = 12, 7
 

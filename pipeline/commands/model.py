@@ -27,7 +27,7 @@ from tumbao.pipeline.commands.app import (
     require_pipeline,
     say,
 )
-from tumbao.serving.terminal import TerminalConsole
+from tumbao.serving.formatting import TerminalConsole
 
 
 @app.command()

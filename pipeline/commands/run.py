@@ -33,7 +33,7 @@ from tumbao.pipeline.commands.app import (
 )
 from tumbao.pipeline.commands.library import DEMO_SEED, DEMO_SONGS, compose
 from tumbao.schema.errors import UserError
-from tumbao.serving.terminal import TerminalConsole
+from tumbao.serving.formatting import TerminalConsole
 
 if TYPE_CHECKING:
     from tumbao.pipeline.config import Config

@@ -24,10 +24,9 @@ from tumbao.schema.hierarchy import main_genres
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.classify.inputs import Song, stamp
 from tumbao.serving.classify.tags import Outcome, Tagger, Tagging
-from tumbao.serving.formatting import clock
+from tumbao.serving.formatting import TerminalConsole, clock, one_line
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.predict import SongPrediction, TFLiteModel, summary
-from tumbao.serving.terminal import TerminalConsole, one_line
 
 T = TypeVar("T")
 

@@ -33,8 +33,8 @@ from tumbao.serving.explain.attribution import (
 )
 from tumbao.serving.explain.inversion import mel_image_levels, reconstruct_audio
 from tumbao.serving.explain.network import Network, NoGradientError, log_odds, run_on_levels
+from tumbao.serving.page import hz_at
 from tumbao.serving.song import SongAnswer, combine
-from tumbao.serving.style import hz_at
 
 MAX_SHARE = 0.2  # largest share of the image in a region or mask
 _ORDER = 8  # order of the Butterworth filter, which runs forwards and backwards: 96 dB per octave and no delay

@@ -27,8 +27,7 @@ from tumbao.serving.explain.library_context import LibraryContext, nearest, typi
 from tumbao.serving.explain.network import Network
 from tumbao.serving.formatting import clock
 from tumbao.serving.model_info import ModelInfo
-from tumbao.serving.page import data_uri, template, write_page
-from tumbao.serving.style import frequencies, height_of
+from tumbao.serving.page import data_uri, frequencies, height_of, template, write_page
 
 PAGE = "index.html"  # name of the file
 

@@ -1,7 +1,7 @@
 /**
  * Values of a song from the predictions of its fragments, as returned by the API.
  *
- * The rules are those of tumbao/serving: calibration.py, out_of_distribution.py, song.py, timeline.py and predict.py.
+ * The rules are those of tumbao/serving: calibration.py, model_info.py, song.py and predict.py.
  */
 
 const SMALLEST = 1 / 512;

@@ -20,7 +20,7 @@ from tumbao.components.ingest.records import to_example, to_feature_example
 from tumbao.components.song_evaluation import SongFigures
 from tumbao.schema.mel_spec import FINE
 from tumbao.serving.calibration import temper
-from tumbao.serving.out_of_distribution import DistanceRule
+from tumbao.serving.model_info import DistanceRule
 from tumbao.trainer.fit import HEAD_FILE, HISTORY_FILE
 from tumbao.trainer.linear import Regression, to_keras
 from tumbao.trainer.model import dense_head

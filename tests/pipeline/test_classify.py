@@ -23,8 +23,7 @@ from tumbao.pipeline.classify import ClassifyOptions, run_classify
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.classify.batch import SYNTHETIC_WARNING
 from tumbao.serving.classify.playlists import write_playlists
-from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
-from tumbao.serving.out_of_distribution import DistanceRule
+from tumbao.serving.model_info import ASSETS_FOLDER, DistanceRule, ModelInfo
 
 RATE = 22_050
 LEAVES = ("cumbia", "salsa", "salsa/dura", "salsa/romantica", "vallenato")

@@ -10,8 +10,7 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration
-from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelFile, ModelInfo, Split, TrainingData
-from tumbao.serving.out_of_distribution import DistanceRule
+from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, DistanceRule, ModelFile, ModelInfo, Split, TrainingData
 
 INFO = ModelInfo(
     created="2026-05-04T03:02:01Z",

@@ -16,8 +16,7 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
 from tumbao.serving import predict
 from tumbao.serving.calibration import Calibration, temper
-from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, ModelInfo
-from tumbao.serving.out_of_distribution import DistanceRule
+from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, DistanceRule, ModelInfo
 from tumbao.serving.predict import RUN_MODEL, TFLiteModel, find_assets
 
 RATE = 22_050

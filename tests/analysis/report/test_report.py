@@ -34,7 +34,7 @@ from tumbao.components.evaluation.run_data import (
 )
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, percent
-from tumbao.serving.style import LIGHT, Look, png
+from tumbao.serving.page import LIGHT, Look, png
 
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
 FIGURES = ("accuracy", "loss", "test", "confusion", "reliability", "coverage", "graph")

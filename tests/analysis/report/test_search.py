@@ -17,7 +17,7 @@ from tumbao.analysis.report.page import write_report
 from tumbao.analysis.report.search import advantage, conclusion, search_figure
 from tumbao.components.evaluation.run_data import Catalog, ReportData, Run, Search, SearchTrial
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.style import LIGHT, Look, png
+from tumbao.serving.page import LIGHT, Look, png
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 

@@ -24,8 +24,8 @@ from tumbao.serving.explain.attribution_report import (
 from tumbao.serving.explain.inversion import mel_image_levels
 from tumbao.serving.explain.network import Network, load
 from tumbao.serving.explain.page import attribution_section, hertz, verdict
-from tumbao.serving.out_of_distribution import DistanceRule
-from tumbao.serving.style import height_of
+from tumbao.serving.model_info import DistanceRule
+from tumbao.serving.page import height_of
 from tumbao.trainer.colormap_inverse import levels as frames_of
 
 Push = Callable[..., Path]
