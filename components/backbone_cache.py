@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import uuid
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tumbao.components.ingest.records import BACKBONE_DTYPE, decode_image
-from tumbao.trainer.augment import mask_seed, spec_augment
+from tumbao.trainer.augment import spec_augment
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.vgg16 import Policy
 
@@ -53,7 +54,7 @@ class CachedBackbone:
 
     def _image(self, png: bytes, copy: int) -> np.ndarray:
         image, spec = decode_image(png), self._backbone.mel_spec
-        return spec_augment(image, mask_seed(png, copy), spec).numpy() if copy else image
+        return spec_augment(image, zlib.crc32(png, copy), spec).numpy() if copy else image
 
     def _file(self, png: bytes, copy: int) -> Path | None:
         name = hashlib.sha256(png).hexdigest()[:32]

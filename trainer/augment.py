@@ -1,18 +1,13 @@
 """SpecAugment (Park et al. 2019): random bands and times of a mel image are masked.
 
 Time warping, the third part of SpecAugment, is left out: according to its authors it helps least. The masks are
-those of tensorflow-io's `freq_mask` and `time_mask`, written again because it does not load beside TensorFlow 2.21.
+those of tensorflow-io, which does not load beside TensorFlow 2.21.
 """
 
 from __future__ import annotations
 
-import zlib
-from typing import TYPE_CHECKING
-
 from tumbao.schema.mel_spec import MelSpec
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from tumbao.trainer.lazy import tf
 
 MASKS = 2
 """Masks in each direction."""
@@ -21,15 +16,8 @@ BAND_SHARE, TIME_SHARE = 0.15, 0.1
 """Maximum width of a mask, as a share of the image's height and width."""
 
 
-def mask_seed(png: bytes, copy: int) -> int:
-    """Derive the seed of a masked copy (numbered from 1) from the PNG, so that every command masks it alike."""
-    return zlib.crc32(png, copy)
-
-
 def spec_augment(image: tf.Tensor, seed: int, spec: MelSpec) -> tf.Tensor:
     """Mask bands and times of one image uint8 [height, width, 3] with the colour of silence."""
-    import tensorflow as tf
-
     from tumbao.components.ingest.mel import palette
 
     height, width = spec.image_height, spec.image_width
@@ -43,8 +31,6 @@ def spec_augment(image: tf.Tensor, seed: int, spec: MelSpec) -> tf.Tensor:
 
 def _mask(length: int, share: float) -> tf.Tensor:
     """Draw a width below `share` of the length, then a start: bool [length], True in the mask."""
-    import tensorflow as tf
-
     width = tf.random.uniform((), 0, max(1, round(share * length)), tf.int32)
     start = tf.random.uniform((), 0, length - width, tf.int32)
     position = tf.range(length) - start

@@ -5,18 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.trainer.colormap_inverse import levels
 from tumbao.trainer.descriptors import descriptors
+from tumbao.trainer.lazy import keras
 from tumbao.trainer.musicnn import ensure_musicnn, musicnn
 from tumbao.trainer.rhythm import rhythm
 from tumbao.trainer.vgg16 import Policy, up_to, vgg16_backbone, with_average_pooling
 from tumbao.trainer.weights import WeightsFile, ensure_vgg16
-
-if TYPE_CHECKING:
-    import keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,16 +57,12 @@ POOLED_FRAMES = 4
 
 
 def _fine_levels(weights_file: Path | None, policy: Policy) -> keras.Model:
-    import keras
-
     fine = levels(FINE)
     frames = keras.layers.AveragePooling1D(POOLED_FRAMES, name="pool")(fine.output)
     return keras.Model(fine.input, frames, name="fine_levels")
 
 
 def _tagged(weights_file: Path | None, policy: Policy) -> keras.Model:
-    import keras
-
     images = keras.Input(FINE.image_shape, dtype="float32", name="image")
     parts = [_fine_levels(None, policy)(images), descriptors(FINE)(images), musicnn(weights_file)(images)]
     flat = [keras.layers.Flatten(name=f"flatten_{index}")(part) for index, part in enumerate(parts)]

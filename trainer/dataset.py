@@ -8,10 +8,9 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import tensorflow as tf
 
-from tumbao.components.ingest.records import parse_features, read_records
 from tumbao.schema import record
+from tumbao.trainer.lazy import tf
 
 SHUFFLE_RECORDS = 1_024
 """Size of the shuffle buffer in records; 83 kB each with VGG-16's features."""
@@ -55,6 +54,8 @@ class Records:
 
     @property
     def songs(self) -> list[str]:  # noqa: D102 - see Fragments
+        from tumbao.components.ingest.records import read_records
+
         return [fragment[record.SONG].decode() for file in self._files for fragment in read_records(file)]
 
     def batches(self, batch: int, shuffle_seed: int | None = None) -> tf.data.Dataset:  # noqa: D102 - see Fragments
@@ -64,6 +65,8 @@ class Records:
         return _known(self._read(serialized).batch(batch), self.counts, batch)
 
     def _read(self, serialized: tf.data.Dataset) -> tf.data.Dataset:
+        from tumbao.components.ingest.records import parse_features
+
         def read(one: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             features, label = parse_features(one, self._shape)
             return features, tf.one_hot(label, self._genres)

@@ -21,15 +21,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.trainer.lazy import keras, ops
 from tumbao.trainer.rhythm import PARTS, beat_columns, beat_names, centres_khz, decibel_frames, part_onsets
-
-if TYPE_CHECKING:
-    import keras
 
 SEGMENTS = 8
 """Segments in a fragment: 3.74 s each of 30 s. The last few frames, which do not fill one, serve the rhythm only."""
@@ -52,8 +50,6 @@ def descriptors(spec: MelSpec) -> keras.Model:
     `descriptor_names`; d is 167 for `FINE`. The images must not be resized: one row a mel band and one column a frame,
     as with `FINE`; other specs raise ValueError.
     """
-    import keras
-    from keras import ops
     from scipy.fft import dct
 
     image, decibels = decibel_frames(spec)
@@ -91,8 +87,6 @@ def _octaves_hz(spec: MelSpec) -> np.ndarray:
 
 def _spectral_shape(decibels: Tensor, spec: MelSpec) -> list[Tensor]:
     """Compute centroid, bandwidth, rolloff, flatness and a contrast for each octave, each [n, frames, columns]."""
-    from keras import ops
-
     centres = centres_khz(spec)
     magnitudes = ops.exp(decibels * _NEPERS_PER_DB)
     shares = magnitudes / ops.sum(magnitudes, axis=-1, keepdims=True)
@@ -112,8 +106,6 @@ def _spectral_shape(decibels: Tensor, spec: MelSpec) -> list[Tensor]:
 
 def _segments(frames: Tensor) -> Tensor:
     """Reshape [n, frames, columns] to [n, SEGMENTS, frames, columns]."""
-    from keras import ops
-
     length = frames.shape[1] // SEGMENTS
     return ops.reshape(frames[:, : SEGMENTS * length], (-1, SEGMENTS, length, frames.shape[2]))
 

@@ -15,12 +15,11 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import keras
 import numpy as np
 from scipy.special import softmax
-from sklearn.linear_model import LogisticRegression
 
 from tumbao.schema.errors import UserError
+from tumbao.trainer.lazy import keras
 
 PENALTIES = tuple(10.0 ** np.arange(-1, 2.25, 0.5))
 """Candidates of scikit-learn's C, the inverse of the penalty."""
@@ -157,6 +156,8 @@ def _fit(
     songs: Songs, genres: int, groups: Sequence[int], composed: Songs | None, penalty: float, weight: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return mean and deviation [d] of the songs, and kernel [d, genres] and bias [genres] of standardised columns."""
+    from sklearn.linear_model import LogisticRegression
+
     scale = standardisation(songs.features, groups)
     sets = [(songs, 1.0), *([(composed, weight)] if composed and weight else [])]
     columns, labels, weights = [], [], []

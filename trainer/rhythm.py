@@ -20,15 +20,13 @@ import fractions
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.colormap_inverse import levels
-
-if TYPE_CHECKING:
-    import keras
+from tumbao.trainer.lazy import keras, ops
 
 PARTS = ("all", "bass", "voices", "percussion")
 """Parts of the spectrum whose onsets have beat columns."""
@@ -58,9 +56,6 @@ def rhythm(spec: MelSpec) -> keras.Model:
     Images [n, height, width, 3], RGB, uint8 or float in 0..255 → features float32 [n, 350], finite, in the order of
     `rhythm_names`. The images must not be resized, see `decibel_frames`.
     """
-    import keras
-    from keras import ops
-
     image, decibels = decibel_frames(spec)
     columns = [*beat_columns(part_onsets(decibels, spec), spec), _patterns(decibels, spec)]
     return keras.Model(image, ops.concatenate(columns, axis=-1), name="rhythm")
@@ -111,8 +106,6 @@ def part_onsets(decibels: Tensor, spec: MelSpec) -> Tensor:
 
 def _onsets(decibels: Tensor, spec: MelSpec, bands_hz: Sequence[tuple[float, float]]) -> Tensor:
     """Compute the mean rise from the previous frame in each band, [n, frames, bands], 0 in the first frame."""
-    from keras import ops
-
     rises = ops.relu(decibels[:, 1:] - decibels[:, :-1])
     edges = np.searchsorted(centres_khz(spec), np.array(bands_hz) / 1e3)
     rows = np.arange(spec.mel_bands)[:, np.newaxis]
@@ -138,9 +131,6 @@ def _near(lags: np.ndarray) -> np.ndarray:
 
 def _autocorrelation(onsets: Tensor, spec: MelSpec, steps_per_octave: int) -> Tensor:
     """Autocorrelation of onsets [n, frames, bands] at lags with logarithmic steps, [n, bands, lags]; 1 at lag 0."""
-    import keras
-    from keras import ops
-
     near = _near(_lags_seconds(steps_per_octave) * spec.sample_rate_hz / spec.hop_samples)
     size = 2 ** math.ceil(math.log2(spec.frames + len(near)))
     centred = ops.transpose(onsets - ops.mean(onsets, axis=1, keepdims=True), (0, 2, 1))
@@ -154,8 +144,6 @@ def _autocorrelation(onsets: Tensor, spec: MelSpec, steps_per_octave: int) -> Te
 
 def beat_columns(onsets: Tensor, spec: MelSpec) -> list[Tensor]:
     """Compute the beat columns from the onsets of `PARTS`: tempo, parts of a beat and lags, each [n, columns]."""
-    from keras import ops
-
     lags = _lags_seconds(_STEPS_PER_OCTAVE)
     correlation = _autocorrelation(onsets, spec, _STEPS_PER_OCTAVE)
     start = round(math.log2(60 / _FASTEST_BPM / _SHORTEST_LAG_SECONDS) * _STEPS_PER_OCTAVE)
@@ -178,8 +166,6 @@ def beat_columns(onsets: Tensor, spec: MelSpec) -> list[Tensor]:
 
 def _patterns(decibels: Tensor, spec: MelSpec) -> Tensor:
     """Compute the scale transform's magnitude of each band's autocorrelation, [n, bands · scales]."""
-    from keras import ops
-
     onsets = _whitened(_onsets(decibels, spec, list(itertools.pairwise(_BANDS_HZ))), spec)
     correlation = _autocorrelation(onsets, spec, _PATTERN_STEPS_PER_OCTAVE)[..., :-1]
     steps = correlation.shape[-1]
@@ -192,8 +178,6 @@ def _patterns(decibels: Tensor, spec: MelSpec) -> Tensor:
 
 def _whitened(onsets: Tensor, spec: MelSpec) -> Tensor:
     """Subtract a running mean from onsets [n, frames, bands], and divide by a running deviation."""
-    import keras
-    from keras import ops
 
     def running_mean(values: Tensor, seconds: float) -> Tensor:
         frames = 2 * round(seconds * spec.sample_rate_hz / spec.hop_samples / 2) + 1

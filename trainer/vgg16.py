@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tumbao.trainer import weights
+from tumbao.trainer.lazy import keras, tf
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
 
 Policy = Literal["float32", "mixed_bfloat16"]
@@ -29,8 +29,6 @@ def vgg16_backbone(weights_file: Path | None, dtype_policy: Policy = "float32") 
     `weights_file` is a Keras no-top file found by `weights.ensure_vgg16`; None for seeded random weights.
     `dtype_policy` is that of the computation; weights and output are float32 in both cases.
     """
-    import keras
-
     tensors = weights.random_tensors() if weights_file is None else weights.read_tensors(weights_file)
     images = keras.Input(IMAGE_SHAPE, dtype="float32", name="image")
     policy_before = keras.config.dtype_policy()
@@ -50,7 +48,6 @@ def vgg16_backbone(weights_file: Path | None, dtype_policy: Policy = "float32") 
 
 def with_average_pooling(backbone: keras.Model) -> keras.Model:
     """Return a copy of a backbone with its five max pooling layers replaced by average pooling."""
-    import keras
 
     def replaced(layer: keras.layers.Layer) -> keras.layers.Layer:
         if not isinstance(layer, keras.layers.MaxPooling2D):
@@ -64,8 +61,6 @@ def with_average_pooling(backbone: keras.Model) -> keras.Model:
 
 def up_to(backbone: keras.Model, layer: str) -> keras.Model:
     """Cut a backbone off after a layer: images → that layer's output, float32."""
-    import keras
-
     model = keras.Model(backbone.input, keras.ops.cast(backbone.get_layer(layer).output, "float32"), name="backbone")
     model.trainable = False
     return model
@@ -114,8 +109,6 @@ def preferred_policy() -> tuple[Policy, str]:
 
 def _gpu_capability() -> tuple[int, int] | None:
     """Return the compute capability of the first GPU that TensorFlow can use."""
-    import tensorflow as tf
-
     for device in tf.config.list_physical_devices("GPU"):
         major, minor = tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
         return major, minor

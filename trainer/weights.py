@@ -14,7 +14,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.download_cache import cache_folder, cached_copy, home_folder
 from tumbao.components.ingest.paths import as_path
 from tumbao.schema.errors import UserError
-
-if TYPE_CHECKING:
-    import keras
+from tumbao.trainer.lazy import keras
 
 ATTEMPTS = 3
 
@@ -238,8 +236,6 @@ def _report(name: str, done: int, total: int) -> None:
 
 def _empty_backbone() -> keras.Model:
     """VGG-16 without top, with the smallest image size: the weights do not depend on it."""
-    import keras
-
     return keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
 
 

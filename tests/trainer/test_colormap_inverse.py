@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -24,8 +22,3 @@ def test_low_bands_and_early_frames_come_first() -> None:
     assert frames[:600, :10].max() > 0.9
     assert frames[700:].max() == 0
     assert frames[:600, 60:].mean() < 0.2
-
-
-def test_a_colour_map_that_cannot_be_undone_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"grow brighter, such as magma\. Received: 'hsv'"):
-        levels(dataclasses.replace(MelSpec(), colormap="hsv"))

@@ -7,18 +7,15 @@ probabilities of genres are sums.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tumbao.trainer.backbones import DESCRIPTORS
+from tumbao.trainer.dataset import Fragments, class_weights, in_memory
+from tumbao.trainer.lazy import keras
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
-
-if TYPE_CHECKING:
-    import keras
-
-    from tumbao.trainer.dataset import Fragments
 
 DEPTH = 2
 """Decisions from the root of a tree to a leaf."""
@@ -28,7 +25,6 @@ def _train(
     train: Fragments, val: Fragments, training: Training, genres: Sequence[str]
 ) -> tuple[keras.Model, dict[str, Any]]:
     from tumbao.trainer.boosting import boosted_head
-    from tumbao.trainer.dataset import class_weights, in_memory
 
     features, labels = in_memory(train)
     weights = class_weights(train.counts) if training.class_weights == "auto" else None

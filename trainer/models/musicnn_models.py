@@ -12,23 +12,17 @@ has 101,360 of them: only the filters of musicnn that are not zero, see `trainer
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.backbones import MUSICNN, POOLED_FRAMES, TAGGED
+from tumbao.trainer.lazy import keras
 from tumbao.trainer.model import dense_layers, features_input
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.models.spectrogram_nets import MOMENTUM
 from tumbao.trainer.training import Training
 
-if TYPE_CHECKING:
-    import keras
-
 
 def _tagger(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
     """Build dense layers over the mean and the standard deviation of the tagger's windows."""
-    import keras
-
     inputs = features_input(shape)
     outputs = _over_windows(inputs)
     for layer in dense_layers(genres, training):
@@ -37,16 +31,12 @@ def _tagger(shape: tuple[int, ...], genres: int, training: Training) -> keras.Mo
 
 
 def _over_windows(windows: keras.KerasTensor) -> keras.KerasTensor:
-    import keras
-
     summary = keras.ops.concatenate([keras.ops.mean(windows, axis=1), keras.ops.std(windows, axis=1)], axis=-1)
     return keras.layers.BatchNormalization(momentum=MOMENTUM, name="scale_windows")(summary)
 
 
 def _ensemble(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
     """Build the CNN-LSTM with descriptors and the tagger's head, and average their probabilities."""
-    import keras
-
     from tumbao.trainer.descriptors import descriptor_names
     from tumbao.trainer.musicnn import WINDOWS
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tumbao.schema.errors import UserError
 from tumbao.trainer.backbones import Backbone
+from tumbao.trainer.dataset import Fragments
+from tumbao.trainer.lazy import keras
 from tumbao.trainer.training import Training
-
-if TYPE_CHECKING:
-    import keras
-
-    from tumbao.trainer.dataset import Fragments
 
 Shape = tuple[int, ...]
 
@@ -21,7 +18,7 @@ Head = Callable[[Shape, int, Training], "keras.Model"]
 """Shape of a fragment's features, number of genres and settings → model: features float32 [n, *shape] → probabilities
 float32 [n, genres]."""
 
-TrainHead = Callable[["Fragments", "Fragments", Training, Sequence[str]], "tuple[keras.Model, dict[str, Any]]"]
+TrainHead = Callable[[Fragments, Fragments, Training, Sequence[str]], "tuple[keras.Model, dict[str, Any]]"]
 """Splits for training and validation, settings and genres → head and history, for heads without gradients."""
 
 

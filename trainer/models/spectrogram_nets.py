@@ -16,15 +16,13 @@ Parameters for five genres, all trained except the input scales: `lstm` 270,581,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tumbao.trainer.backbones import FINE_LEVELS, LEVELS
+from tumbao.trainer.lazy import keras
 from tumbao.trainer.model import dense_layers, features_input
 from tumbao.trainer.models.spec import Head, ModelSpec
 from tumbao.trainer.training import Training
-
-if TYPE_CHECKING:
-    import keras
 
 PATIENT: dict[str, Any] = {"epochs": 40, "patience": 10, "batch": 16, "units": (), "dropout": 0.3}
 """Settings of networks that are trained from scratch."""
@@ -46,15 +44,11 @@ FCN_CHANNELS = (32, 96, 192, 256, 256, 256, 256)
 
 def _normalised(shape: tuple[int, ...]) -> tuple[Any, Any]:
     """Return the input, and it normalised to zero mean and unit variance."""
-    import keras
-
     inputs = features_input(shape)
     return inputs, keras.layers.BatchNormalization(momentum=MOMENTUM, name="scale")(inputs)
 
 
 def _classified(inputs: Any, outputs: Any, genres: int, training: Training) -> keras.Model:
-    import keras
-
     if training.dropout:
         outputs = keras.layers.Dropout(training.dropout, seed=training.seed)(outputs)
     for layer in dense_layers(genres, training):
@@ -64,8 +58,6 @@ def _classified(inputs: Any, outputs: Any, genres: int, training: Training) -> k
 
 def _convolved(inputs: Any, channels: int, pool: tuple[int, int]) -> Any:
     """Convolve 3×3 in time and bands, normalise, rectify and pool."""
-    import keras
-
     outputs = keras.layers.Conv2D(channels, 3, padding="same", use_bias=False)(inputs)
     outputs = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=MOMENTUM)(outputs))
     return keras.layers.MaxPooling2D(pool)(outputs)
@@ -73,8 +65,6 @@ def _convolved(inputs: Any, channels: int, pool: tuple[int, int]) -> Any:
 
 def _lstm(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
     """Build two LSTM layers; the last state of the second one is classified."""
-    import keras
-
     inputs, outputs = _normalised(shape)
     outputs = keras.layers.LSTM(128, return_sequences=True, name="lstm_1")(outputs)
     return _classified(inputs, keras.layers.LSTM(64, name="lstm_2")(outputs), genres, training)
@@ -82,8 +72,6 @@ def _lstm(shape: tuple[int, ...], genres: int, training: Training) -> keras.Mode
 
 def _lstm_attention(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
     """Build two LSTM layers with attention over time."""
-    import keras
-
     inputs, outputs = _normalised(shape)
     outputs = keras.layers.LSTM(128, return_sequences=True, name="lstm_1")(outputs)
     outputs = keras.layers.LSTM(64, return_sequences=True, name="lstm_2")(outputs)
@@ -94,8 +82,6 @@ def _lstm_attention(shape: tuple[int, ...], genres: int, training: Training) -> 
 
 def _cnn(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
     """Build four convolutions and a dense layer over the mel image."""
-    import keras
-
     inputs, outputs = _normalised(shape)
     outputs = keras.layers.AveragePooling2D(2)(keras.ops.expand_dims(outputs, -1))
     for channels in (16, 32, 64, 64):
@@ -107,8 +93,6 @@ def _fcn(layers: int) -> Head:
     """Return the builder of a fully convolutional network with a number of layers."""
 
     def build(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-        import keras
-
         inputs, outputs = _normalised(shape)
         outputs = keras.ops.expand_dims(outputs, -1)
         for channels, pool in zip(FCN_CHANNELS, FCN_POOLS[layers], strict=False):
@@ -120,8 +104,6 @@ def _fcn(layers: int) -> Head:
 
 def _crnn(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
     """Build three convolutions over the fine frames, followed by a GRU."""
-    import keras
-
     inputs, outputs = _normalised(shape)
     outputs = keras.ops.expand_dims(outputs, -1)
     for channels, pool in ((16, (2, 2)), (32, (2, 3)), (64, (4, 4))):

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tumbao.trainer.backbones import RHYTHM
+from tumbao.trainer.dataset import Fragments, in_memory
+from tumbao.trainer.lazy import keras
+from tumbao.trainer.linear import Songs, empty_regression, fit_regression, song_means, to_keras
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.rhythm import beat_names, rhythm_names
 from tumbao.trainer.training import Training
-
-if TYPE_CHECKING:
-    import keras
-
-    from tumbao.trainer.dataset import Fragments
-    from tumbao.trainer.linear import Songs
 
 COMPOSED_FILE = Path(__file__).with_name("composed_songs.npz")
 """Rhythm of composed songs: `features` float16 [n, d] and `genres` str [n]. `make composed` writes it."""
@@ -34,8 +31,6 @@ GROUPS = (len(beat_names()), len(rhythm_names()) - len(beat_names()))
 
 def composed_songs(genres: Sequence[str]) -> Songs | None:
     """Read the composed songs with their labels; None if there are none of one of the genres."""
-    from tumbao.trainer.linear import Songs
-
     with np.load(COMPOSED_FILE) as stored:
         features, names = stored["features"].astype(np.float64), stored["genres"].tolist()
     if not genres or {*genres} - {*names}:
@@ -53,9 +48,6 @@ def _train(
     The history has a single epoch, and `fit`: the numbers of `songs`, of `folds` (0 without cross-validation) and
     of `composed_songs` that joined the training, their `composed_weight` relative to the songs, and the `penalty`.
     """
-    from tumbao.trainer.dataset import in_memory
-    from tumbao.trainer.linear import fit_regression, song_means, to_keras
-
     (features, labels), (val_features, val_labels) = in_memory(train), in_memory(val)
     features, labels = np.concatenate([features, val_features]), np.concatenate([labels, val_labels])
     songs = song_means(features, labels, [*train.songs, *val.songs])
@@ -79,8 +71,6 @@ def _train(
 
 
 def _empty(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    from tumbao.trainer.linear import empty_regression
-
     return empty_regression(shape[0], genres=genres)
 
 

@@ -8,21 +8,15 @@ With `fine_tune` the backbone ends after its fourth block, and the fifth (7,079,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tumbao.trainer.backbones import VGG16, VGG16_AVG, VGG16_BLOCK4
+from tumbao.trainer.lazy import keras
 from tumbao.trainer.model import dense_head, dense_layers, features_input
 from tumbao.trainer.models.spec import Head, ModelSpec
 from tumbao.trainer.training import Training
 
-if TYPE_CHECKING:
-    import keras
-
 
 def _averaged(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
     """Build a head that averages each feature map over the image."""
-    import keras
-
     pool = keras.layers.GlobalAveragePooling2D(name="average")
     return keras.Sequential([features_input(shape), pool, *dense_layers(genres, training)], name="head")
 
@@ -31,8 +25,6 @@ def _tuned(top: Head) -> Head:
     """Prepend VGG-16's last block, frozen at first, to a head."""
 
     def build(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-        import keras
-
         height, width, channels = shape
         block = [
             keras.layers.Conv2D(
