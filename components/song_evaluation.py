@@ -6,17 +6,18 @@ rounding is included in these metrics.
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 from tfx import types
 from tfx import v1 as tfx
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from tumbao.components.evaluation.metrics import SongMetrics, song_metrics
+from tumbao.components.evaluation.metrics import SongMetrics, by_song, song_metrics
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import BACKBONE_DTYPE, read_records
 from tumbao.components.ingest.tables import json_line, json_lines
@@ -55,14 +56,9 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
         for split in ("val", "test")
     }
     held_out = json_lines(cross_validation) if cross_validation else predictions["val"]
-    val, test = by_song(held_out), by_song(predictions["test"])
-    metrics = song_metrics(
-        [probabilities for probabilities, _ in val.values()],
-        np.array([label for _, label in val.values()]),
-        [probabilities for probabilities, _ in test.values()],
-        np.array([label for _, label in test.values()]),
-        json.loads(genres),
-    )
+    val_songs, val_labels = zip(*by_song(held_out).values(), strict=True)
+    songs, labels = zip(*by_song(predictions["test"]).values(), strict=True)
+    metrics = song_metrics(val_songs, np.array(val_labels), songs, np.array(labels), json.loads(genres))
     names = sorted({one["song"] for answers in predictions.values() for one in answers})
     numbers = {name: number for number, name in enumerate(names, start=1)}
     rows = [
@@ -77,7 +73,7 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
 
 def read_song_metrics(figures: str) -> SongMetrics:
     """Read the metrics from the folder of a `SongFigures` artefact."""
-    return SongMetrics.from_json(json.loads(as_path(f"{figures}/{METRICS_FILE}").read_bytes()))
+    return TypeAdapter(SongMetrics).validate_json(as_path(f"{figures}/{METRICS_FILE}").read_bytes())
 
 
 def predict_records(model: Any, pattern: str) -> Iterator[dict[str, Any]]:
@@ -108,11 +104,3 @@ def run_on_records(model: Any, pattern: str) -> Iterator[tuple[list[dict[str, An
     while fragments := list(islice(records, BATCH)):
         stored = [np.frombuffer(one[record.BACKBONE], BACKBONE_DTYPE).reshape(shape) for one in fragments]
         yield fragments, model.predict_on_batch(np.stack(stored).astype(np.float32))
-
-
-def by_song(predictions: Iterable[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, int]]:
-    """Group the probabilities [k, g] of each song's fragments, in their order, with the song's label."""
-    songs: dict[str, list[Mapping[str, Any]]] = {}
-    for prediction in sorted(predictions, key=lambda one: one["fragment"]):
-        songs.setdefault(prediction["song"], []).append(prediction)
-    return {name: (np.array([one["probabilities"] for one in song]), song[0]["label"]) for name, song in songs.items()}

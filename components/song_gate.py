@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from pydantic import TypeAdapter
 from tfx import types
 from tfx import v1 as tfx
 from tfx.dsl.io import fileio
@@ -16,11 +17,12 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from tumbao.components.evaluation.decision import Decision, ServedComparison, Songs, compare, decide
+from tumbao.components.evaluation.metrics import by_song
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, read_records
 from tumbao.components.ingest.tables import json_lines
 from tumbao.components.served_baseline import has_model
-from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, by_song, prediction, read_song_metrics
+from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, prediction, read_song_metrics
 from tumbao.schema import record
 from tumbao.serving.calibration import song_probabilities
 from tumbao.serving.signatures import IMAGE, PROBABILITIES
@@ -103,7 +105,7 @@ def SongGate(  # noqa: N802 - TFX names components so
 
 def read_decision(folder: str) -> Decision:
     """Read the decision from the folder of a `SongDecision` artefact."""
-    return Decision.from_json(json.loads(as_path(f"{folder}/{DECISION_FILE}").read_bytes()))
+    return TypeAdapter(Decision).validate_json(as_path(f"{folder}/{DECISION_FILE}").read_bytes())
 
 
 def answers(songs: Mapping[str, tuple[np.ndarray, int]], temperature: float | None) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from keras_tuner.engine.trial import Trial
+from pydantic import TypeAdapter
 from tfx import types
 from tfx import v1 as tfx
 from tfx.components.tuner import executor
@@ -85,4 +86,4 @@ def _searched(one: Training | SearchTrial) -> tuple[tuple[int, ...], float, floa
 
 def read_search(results: str) -> Search:
     """Read the results of a search from the folder of the Tuner's `tuner_results`."""
-    return Search.from_json(json.loads(as_path(f"{results}/{SEARCH_FILE}").read_bytes()))
+    return TypeAdapter(Search).validate_json(as_path(f"{results}/{SEARCH_FILE}").read_bytes())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import TypeAdapter
 from rich.markup import escape
 from sklearn.metrics import balanced_accuracy_score
 
@@ -146,7 +147,7 @@ class _CrossValidation:
         if not stored.exists():
             result = compute(f"{stored}l")
             write_whole(stored, json.dumps(dataclasses.asdict(result)).encode())
-        return Candidate.from_json(json.loads(stored.read_bytes()))
+        return TypeAdapter(Candidate).validate_json(stored.read_bytes())
 
     def _digest(self) -> str:
         spec, training = find_model(self.model), self.config.head_of(self.model)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
+from pydantic import TypeAdapter
 from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils
@@ -111,7 +112,7 @@ def report_data(uris: Mapping[str, str], manifests: str, mel_spec: str, run: str
     catalog = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())
     genres = catalog["genres"]
     about = json.loads(run) | {name: catalog[name] for name in ("library", "synthetic", "seed")}
-    candidates = tuple(run_data.Candidate.from_json(one) for one in about.pop("candidates"))
+    candidates = TypeAdapter(tuple[run_data.Candidate, ...]).validate_python(about.pop("candidates"))
     fields: dict[str, Any] = {  # function and the artefacts that it reads
         "catalog": (functools.partial(_catalog, catalog), "ingested", "rejected"),
         "samples": (functools.partial(_samples, genres), "examples"),

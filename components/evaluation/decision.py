@@ -7,12 +7,11 @@ refused if one criterion refuses it, and undecided if one cannot tell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from tumbao.components.evaluation.metrics import Z_95, Interval, discordant, is_worse, mcnemar, wilson_interval
 
@@ -99,11 +98,6 @@ class Decision:
             broken.append(f"worse than the served model: {self.comparison.sentence}")
         return "; ".join(broken)
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Decision:
-        """Create an instance from the JSON of `dataclasses.asdict`."""
-        return TypeAdapter(cls).validate_python(values)
-
 
 class Songs(NamedTuple):
     """Label and predicted label of songs, int [n], of which the first `cross_validated` are not test songs."""
@@ -132,15 +126,14 @@ def decide(
     counts = np.bincount(labels, minlength=len(genres))
     hits = np.bincount(labels[right], minlength=len(genres))
     total = int(right.sum()), len(labels)
-    criteria = [
-        _at_least("accuracy", *total, min_accuracy, "--min-accuracy"),
-        _more_than("accuracy against the most frequent genre", *total, counts.max() / len(labels)),
-    ]
+    beaten = {"the most frequent genre": float(counts.max() / len(labels))}
     if nearest is not None:
-        criteria.append(_more_than("accuracy against the nearest neighbour", *total, min(nearest, min_accuracy)))
+        beaten["the nearest neighbour"] = min(nearest, min_accuracy)
+    criteria = [_criterion("accuracy", *total, min_accuracy, "value", "--min-accuracy")]
+    criteria += [_criterion(f"accuracy against {name}", *total, bound, "low") for name, bound in beaten.items()]
     for genre, of_genre, number in zip(genres, hits.tolist(), counts.tolist(), strict=True):
         if number:
-            criteria.append(_not_below(f"recall of {genre}", of_genre, number, min_recall, "--min-recall"))
+            criteria.append(_criterion(f"recall of {genre}", of_genre, number, min_recall, "high", "--min-recall"))
     outcomes = {one.outcome for one in criteria}
     refused = "refused" in outcomes or bool(comparison and comparison.worse)
     return Decision(
@@ -167,28 +160,17 @@ def lowest_plausible(bound: float, songs: int) -> float:
     return max(0.0, bound - Z_95 * float(np.sqrt(bound * (1 - bound) / songs))) if songs else 0.0
 
 
-def _at_least(name: str, right: int, songs: int, bound: float, flag: str) -> Criterion:
+def _criterion(name: str, right: int, songs: int, bound: float, end: str, flag: str = "") -> Criterion:
+    """Refuse an interval below the bound, and bless one whose `end` (value, low or high) reaches it."""
+
+    def outcome(share: Interval) -> Outcome:
+        if share.high < bound:
+            return "refused"
+        return "blessed" if getattr(share, end) >= bound - 1e-9 else "undecided"
+
     share = wilson_interval(right, songs)
-    if share.value >= bound - 1e-9 or share.high < bound:
-        return Criterion(name, share, songs, bound, "refused" if share.high < bound else "blessed", flag)
-    more = _more(share.value, songs, lambda one: one.high < bound)
-    return Criterion(name, share, songs, bound, "undecided", flag, more)
-
-
-def _more_than(name: str, right: int, songs: int, bound: float) -> Criterion:
-    share = wilson_interval(right, songs)
-    outcome: Outcome = "blessed" if share.low > bound else "refused" if share.high < bound else "undecided"
-    more = None
-    if outcome == "undecided":
-        more = _more(share.value, songs, lambda one: one.low > bound or one.high < bound)
-    return Criterion(name, share, songs, bound, outcome, "", more)
-
-
-def _not_below(name: str, right: int, songs: int, bound: float, flag: str) -> Criterion:
-    share = wilson_interval(right, songs)
-    return Criterion(name, share, songs, bound, "refused" if share.high < bound else "blessed", flag)
-
-
-def _more(share: float, songs: int, decided: Any) -> int | None:
-    """Return how many more songs, of which the same share is correct, would decide."""
-    return next((n - songs for n in range(songs + 1, MOST_SONGS + 1) if decided(wilson_interval(share * n, n))), None)
+    decided, more = outcome(share), None
+    if decided == "undecided":
+        larger = range(songs + 1, MOST_SONGS + 1)
+        more = next((n - songs for n in larger if outcome(wilson_interval(share.value * n, n)) != "undecided"), None)
+    return Criterion(name, share, songs, bound, decided, flag, more)

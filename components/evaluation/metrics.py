@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -84,14 +83,6 @@ class Evaluation:
     labels: npt.NDArray[np.integer]  # [n]
     probabilities: npt.NDArray[np.floating]  # [n, genres]
     songs: npt.NDArray[np.str_]  # [n]
-
-    def __post_init__(self) -> None:
-        n, shapes = len(self.labels), (self.labels.shape, self.probabilities.shape, self.songs.shape)
-        if n == 0 or shapes != ((n,), (n, len(self.genres)), (n,)):
-            raise ValueError(
-                f"Expected labels [n], probabilities [n, {len(self.genres)}] and songs [n] with n at least 1. "
-                f"Received: shapes {shapes[0]}, {shapes[1]}, {shapes[2]}"
-            )
 
     @classmethod
     def of_test_split(cls, genres: Sequence[str], predictions: Iterable[Mapping[str, Any]]) -> Evaluation:
@@ -175,6 +166,14 @@ def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_
     return Interval(accuracy, float(low), float(high))
 
 
+def by_song(predictions: Iterable[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, int]]:
+    """Group the probabilities [k, g] of each song's fragments, in their order, with the song's label."""
+    songs: dict[str, list[Mapping[str, Any]]] = {}
+    for prediction in sorted(predictions, key=lambda one: one["fragment"]):
+        songs.setdefault(prediction["song"], []).append(prediction)
+    return {name: (np.array([one["probabilities"] for one in song]), song[0]["label"]) for name, song in songs.items()}
+
+
 @dataclass(frozen=True)
 class RuleScore:
     """Accuracy of one rule, a key of `serving.song.RULES` or `PRODUCT`, with Wilson's interval."""
@@ -255,11 +254,6 @@ class SongMetrics:
         for comparison, one in zip(values["comparisons"], self.comparisons, strict=True):
             comparison["sentence"] = one.sentence
         return values
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> SongMetrics:
-        """Create an instance from the output of `to_json`."""
-        return TypeAdapter(cls).validate_python(values)
 
 
 def song_metrics(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from tumbao.components.evaluation.decision import Decision
 from tumbao.components.evaluation.metrics import Evaluation, SongMetrics
@@ -51,11 +50,6 @@ class Candidate:
     predictions: str = ""  # file with the predictions of all fragments, as SongEvaluation's
     by_group: GroupResult | None = None  # of the chosen model, where the list has a column for it
     curve: tuple[tuple[int, float], ...] = ()  # training songs of each genre, at most, and balanced accuracy
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Candidate:
-        """Create an instance from the JSON of `dataclasses.asdict`."""
-        return TypeAdapter(cls).validate_python(values)
 
 
 @dataclass(frozen=True)
@@ -251,11 +245,6 @@ class Search:
     def tried(self) -> int:
         """Number of trials, including failed ones."""
         return len(self.trials) + self.failed
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Search:
-        """Create an instance from the JSON of `dataclasses.asdict`."""
-        return TypeAdapter(cls).validate_python(values)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-import numpy as np
 import tensorflow as tf
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -29,6 +28,7 @@ from tumbao.components.evaluation.metrics import (
     Interval,
     Scores,
     SongMetrics,
+    by_song,
     interval_over_songs,
     scores,
     wilson_interval,
@@ -58,21 +58,19 @@ _BREAKS = re.compile(r"[\r\n\t\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _MARKS = re.compile(r"([\\`*_\[\]<>|~$]|&(?=#?\w+;))")
 
 
-class Content(NamedTuple):
-    """Content of a folder; `sha256` is over the lines that ``sha256sum`` prints for its files, sorted by path."""
-
-    files: int
-    size_bytes: int
-    sha256: str
-
-
 class Source(NamedTuple):
-    """An artefact of the model's run; `identity` is its name or number in ML Metadata."""
+    """An artefact of the model's run.
+
+    `identity` is its name or number in ML Metadata; `sha256` is over the lines that ``sha256sum`` prints for its files,
+    sorted by path.
+    """
 
     role: str
     type_name: str
     identity: str
-    content: Content
+    files: int
+    size_bytes: int
+    sha256: str
 
 
 class Mistake(NamedTuple):
@@ -98,7 +96,6 @@ class Genre(NamedTuple):
     song_recall: Interval | None
     score: GenreScore
     recall: Interval | None
-    confused: list[tuple[int, str, float]]  # fragments, genre that they are taken for, its mean probability
 
     @property
     def songs(self) -> int:
@@ -113,7 +110,7 @@ class Genre(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """All data of a card; ValueError if the artefacts are not of one run.
+    """All data of a card.
 
     `artists` maps songs to artists, empty where not known; `accuracy` and `loss` are the Evaluator's.
     """
@@ -135,24 +132,6 @@ class Card:
     blessed: bool
     sources: tuple[Source, ...]
     versions: Mapping[str, str]
-
-    def __post_init__(self) -> None:
-        counts = count_by_split(self.ingested, self.catalog["genres"]).values()
-        fragments = {split: sum(one[split].fragments for one in counts) for split in SPLITS}
-        expected = self.info.training_data.fragments
-        found: dict[str, tuple[object, object]] = {
-            "genres": (list(self.info.genres), self.catalog["genres"]),
-            "fragments ingested": (expected, fragments),
-            "test fragments predicted": (expected["test"], len(self.evaluation.labels)),
-            "test accuracy": (self.info.metrics["test_accuracy"], self.accuracy),
-            "calibration": (self.info.calibration, self.songs.calibration),
-        }
-        for name, (of_model, received) in found.items():
-            if of_model != received:
-                raise ValueError(
-                    f"Expected artefacts of one run: {name} {of_model} as in the model's model.json. "
-                    f"Received: {received}. Give the outputs of the run that exported this model."
-                )
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -188,42 +167,27 @@ class Card:
                     wilson_interval(tested - len(own), tested) if tested else None,
                     self.scores.genres[label],
                     interval_over_songs(right, self.evaluation.songs[fragments]) if fragments.any() else None,
-                    self._confused(label),
                 )
             )
         return genres
 
-    def _confused(self, label: int) -> list[tuple[int, str, float]]:
-        probabilities = self.evaluation.probabilities[self.evaluation.labels == label]
-        found = [
-            (len(own), genre, float(own[:, answer].mean()))
-            for answer, genre in enumerate(self.info.genres)
-            if answer != label and len(own := probabilities[probabilities.argmax(axis=1) == answer])
-        ]
-        return sorted(found, key=lambda one: -one[0])
-
     def _mistakes(self) -> Iterator[tuple[int, Mistake]]:
         """Classify the test songs as the product does; yield the label of each misclassified one too."""
-        songs: dict[str, list[Mapping[str, Any]]] = {}
-        for one in self.predictions:
-            if one["split"] == "test":
-                songs.setdefault(one["song"], []).append(one)
-        fragments = [np.array([one["probabilities"] for one in song]) for song in songs.values()]
-        answers = song_probabilities(fragments, self.songs.calibration.temperature)
-        for (name, song), own, answer in zip(songs.items(), fragments, answers, strict=True):
-            truth, genre = song[0]["label"], int(answer.argmax())
+        songs = by_song(one for one in self.predictions if one["split"] == "test")
+        numbers = {one["song"]: one["number"] for one in self.predictions}
+        answers = song_probabilities([own for own, _ in songs.values()], self.songs.calibration.temperature)
+        for (name, (own, truth)), answer in zip(songs.items(), answers, strict=True):
+            genre = int(answer.argmax())
             if genre != truth:
                 wrong = int((own.argmax(axis=1) != truth).sum())
                 sure = float(answer[genre]), float(answer[truth])
-                yield truth, Mistake(name, song[0]["number"], self.info.genres[genre], *sure, wrong, len(song))
+                yield truth, Mistake(name, numbers[name], self.info.genres[genre], *sure, wrong, len(own))
 
 
-def content(folder: str) -> Content:
-    """Hash all files in a folder, on any of TensorFlow's file systems; ValueError if there are none."""
+def content(folder: str) -> tuple[int, int, str]:
+    """Return number, bytes and SHA-256 of all files in a folder, on any of TensorFlow's file systems."""
     root = folder.rstrip("/")
     paths = [f"{parent.rstrip('/')}/{name}" for parent, _, names in tf.io.gfile.walk(root) for name in names]
-    if not paths:
-        raise ValueError(f"Expected an artefact that contains files. Received: {folder!r}, which contains none.")
     lines, size = hashlib.sha256(), 0
     for path in sorted(paths, key=str.encode):
         digest = hashlib.sha256()
@@ -232,7 +196,7 @@ def content(folder: str) -> Content:
                 digest.update(block)
                 size += len(block)
         lines.update(f"{digest.hexdigest()}  {path[len(root) + 1 :]}\n".encode())
-    return Content(len(paths), size, lines.hexdigest())
+    return len(paths), size, lines.hexdigest()
 
 
 def fine_tuned(architecture: str) -> bool:

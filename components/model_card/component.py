@@ -87,11 +87,6 @@ def ModelCard(  # noqa: N802 - TFX names components so
         A key of `MODELS`.
     code : str
         Hash of the source this depends on; not read here, it is part of TFX's cache key.
-
-    Raises
-    ------
-    ValueError
-        If the artefacts are not of one run.
     """
     serving = path_utils.serving_model_path(model.uri)
     inputs = {
@@ -135,6 +130,6 @@ def ModelCard(  # noqa: N802 - TFX names components so
 def _source(role: str, artifact: types.Artifact, folder: str) -> pages.Source:
     """Name an artefact as ML Metadata does; of a cloud's long name, which contains the project, use only the end."""
     identity = artifact.name.rpartition("/")[2] or f"{artifact.id or ''}"
-    found = pages.Source(role, artifact.type_name, identity, pages.content(folder))
+    found = pages.Source(role, artifact.type_name, identity, *pages.content(folder))
     progress.advance("hash")
     return found

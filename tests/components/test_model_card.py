@@ -7,9 +7,8 @@ import dataclasses
 import html
 import json
 import re
-import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,14 +30,13 @@ from tumbao.components.evaluation.metrics import SongMetrics, song_metrics, wils
 from tumbao.components.evaluator import ACCURACY, LOSS
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.mobile_check import AgreementReport
-from tumbao.components.model_card.card import content, fine_tuned
+from tumbao.components.model_card.card import content
 from tumbao.components.model_card.component import ModelCard, ModelCardPages
 from tumbao.components.song_evaluation import SongFigures
 from tumbao.components.song_gate import SongDecision
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelFile, ModelInfo, Split, TrainingData
-from tumbao.trainer.boosting import Trees
 
 ATTACK = "<script>alert(1)</script>|*x*\n# no heading"
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
@@ -130,10 +128,9 @@ class Run:
         licences: dict[str, int] | None = None,
         tuned: bool = False,
         fit: Mapping[str, Any] = MappingProxyType({}),
-        near_ties: int = 0,
     ) -> Run:
         truth, answers = answered()
-        accuracy = float(accuracy_score(truth, answers.argmax(axis=1))) + near_ties / len(truth)
+        accuracy = float(accuracy_score(truth, answers.argmax(axis=1)))
         described = {"library": f"mine {ATTACK}", "genres": self.genres, "synthetic": synthetic, "found": 31}
         split = {"protocol": protocol, "method": "stratified", "leaky": protocol == "fragment", "seed": 4711}
         manifests = self.folder / self.manifests
@@ -235,8 +232,6 @@ def rows(markdown: str, heading: str) -> list[list[str]]:
 
 def test_the_sections_are_those_of_other_model_cards(real: tuple[str, str]) -> None:
     assert re.findall(r"^## (.+)$", real[0], re.M) == HEADINGS
-    for heading in ("Direct Use", "Out-of-Scope Use", "Ethical Considerations", "Under-Represented Groups"):
-        assert f"\n### {heading}\n" in real[0]
 
 
 def test_metrics_of_songs_are_those_of_song_evaluation(real: tuple[str, str]) -> None:
@@ -265,30 +260,18 @@ def test_metrics_of_fragments_are_those_of_scikit_learn_and_the_evaluator(real: 
     assert [[*map(int, row[1:])] for row in genres[3:]] == confusion_matrix(truth, predicted).tolist()
 
 
-def test_counts_and_shares_agree_where_the_evaluator_decides_a_near_tie_otherwise(tmp_path: Path) -> None:
-    markdown, _ = Run(tmp_path / "run").write(near_ties=1).card()
-    _, count, share = rows(markdown, "Results\n")[1]
-    right, fragments = map(int, count.split(" of "))
-    assert share.startswith(f"{100 * right / fragments:.1f} % [")
-    assert f"measured accuracy {(right + 1) / fragments:.4f}" in markdown
-
-
 def test_composed_songs_in_the_training_are_named_with_their_weight(tmp_path: Path, real: tuple[str, str]) -> None:
     fit = {"songs": 30, "folds": 4, "penalty": 1.0, "composed_songs": 120, "composed_weight": 0.3}
-    written = {}
-    for name, changes in (("with", {}), ("without", {"composed_songs": 0}), ("few", {"folds": 0})):
-        markdown, _ = Run(tmp_path / name, network="tumbao").write(fit=fit | changes).card()
-        written[name] = re.sub(r"\\(.)", r"\1", markdown)
-    assert "Fitted to the means of 30 songs of the training and validation split, without epochs" in written["with"]
-    assert "120 composed songs joined them with 0.3 times their weight" in written["with"]
-    assert "in 4 folds chose the penalty (C = 1) and that weight: accuracy 0.625, cross-entropy" in written["with"]
-    assert "Also 120 composed songs" in written["with"]
-    assert "is 0.5 times that of the library" in written["with"]
-    assert "no composed songs joined them" in written["without"]
-    assert "composed songs**" not in written["without"]
-    assert "nothing was chosen by cross-validation" in written["few"]
-    for markdown in written.values():
-        assert not re.search(r"weights are those of epoch|validation accuracy", markdown)
+    markdown = re.sub(r"\\(.)", r"\1", Run(tmp_path / "run", network="tumbao").write(fit=fit).card()[0])
+    for words in (
+        "Fitted to the means of 30 songs of the training and validation split, without epochs",
+        "120 composed songs joined them with 0.3 times their weight",
+        "in 4 folds chose the penalty (C = 1) and that weight: accuracy 0.625, cross-entropy",
+        "Also 120 composed songs",
+        "is 0.5 times that of the library",
+    ):
+        assert words in markdown
+    assert "weights are those of epoch" not in markdown
     assert "composed" not in real[0]
     assert "the weights are those of epoch 2, the best on the validation split" in real[0]
 
@@ -357,8 +340,6 @@ def test_a_leaky_split_is_stated_at_the_top_and_beside_every_figure(
     ):
         body, found = re.subn(unmarked, "", body)
         assert found
-    body, missed = re.subn(r"fragments \d+ (is|are) \(leaky\): .*[\d.]+\s% on average", "", body)
-    assert missed
     figures = re.findall(r"(?:\d+[.]\d\s%|\b\d[.]\d{3,4}\b)(?: \[[\d.]+–[\d.]+\])?(.{0,8})", body)
     assert len(figures) >= 40
     assert set(figures) == {" *leaky*"}
@@ -431,7 +412,7 @@ def test_a_digest_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
             with tf.io.gfile.GFile(f"{folder}/{name}", "w") as file:
                 file.write(name)
     expected = content(f"{tmp_path}/here")
-    assert expected.files == 2
+    assert expected[0] == 2
     for folder in (f"{tmp_path}/here/", "ram://card/there", "ram://card/there/"):
         assert content(folder) == expected
 
@@ -464,15 +445,13 @@ def test_front_matter_gives_the_figures_to_programs(synthetic: tuple[str, str]) 
     ]
 
 
-@pytest.mark.parametrize("kind", ["real", "synthetic"])
-def test_the_page_is_valid_and_needs_no_other_file(kind: str, request: pytest.FixtureRequest) -> None:
-    page = request.getfixturevalue(kind)[1]
+def test_the_page_needs_no_other_file_and_escapes_names(synthetic: tuple[str, str]) -> None:
+    markdown, page = synthetic
     assert_self_contained(page, GENRES[2])
     assert len(re.findall(r'href="#', page)) == len(HEADINGS)
-    ids = re.findall(r' id="([^"]*)"', page)
-    assert len(set(ids)) == len(ids)
-    assert "default-src 'none'" in page
-    assert "prefers-color-scheme: dark" in page
+    assert "<script" not in page and "<i>" not in page
+    assert "<script>alert(1)</script>|*x* # no heading" in html.unescape(page)
+    assert "\n# no heading" not in markdown
 
 
 def test_a_browser_shows_the_page_without_errors_and_scrolls_only_its_tables(
@@ -493,13 +472,6 @@ def test_a_browser_shows_the_page_without_errors_and_scrolls_only_its_tables(
             assert tab.run("document.documentElement.scrollWidth") == width
             assert tab.run(f"{tables}.every((one) => one.clientWidth < {width})")
         assert tab.errors == []
-
-
-def test_names_are_escaped(synthetic: tuple[str, str]) -> None:
-    assert "<script" not in synthetic[1] and "<i>" not in synthetic[1]
-    assert GENRES[2] in html.unescape(synthetic[1])
-    assert "<script>alert(1)</script>|*x* # no heading" in html.unescape(synthetic[1])
-    assert "\n# no heading" not in synthetic[0]
 
 
 @pytest.mark.parametrize(
@@ -540,41 +512,3 @@ def test_the_origin_of_the_weights_is_stated(
     assert markdown.count(sentence) == 1
     assert f"- **Weights of the backbone:** {origin}.\n" in markdown
     assert ("fine-tuned" in markdown) == tuned
-
-
-def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text("utf-8")
-    assert old in text
-    file.write_text(text.replace(old, new, 1), "utf-8")
-
-
-@pytest.mark.parametrize(
-    ("mix", "message"),
-    [
-        (
-            lambda run: write_metrics(run / "evaluation", {"": {(ACCURACY, ""): 0.125, (LOSS, ""): 1.0}}),
-            "one run: test accuracy .* Received: 0.125",
-        ),
-        (lambda run: change(run / "0a1b" / "catalog.json", "salsa", "tango"), "one run: genres .* Received: .*tango"),
-        (
-            lambda run: change(run / "ingested" / "ingested.jsonl", '"fragments": 3', '"fragments": 0'),
-            "one run: fragments ingested .*'train': 27.* Received: .*'train': 24",
-        ),
-        (
-            lambda run: lines(run / "figures" / "predictions.jsonl", 2 * predictions("test")),
-            "test fragments predicted 36 .* Received: 72",
-        ),
-        (lambda run: shutil.rmtree(run / "examples"), "an artefact that contains files. Received: .*examples"),
-    ],
-)
-def test_artefacts_of_several_runs_raise_an_error(tmp_path: Path, mix: Callable[[Path], None], message: str) -> None:
-    run = Run(tmp_path / "run").write()
-    mix(run.folder)
-    with pytest.raises(ValueError, match=message):
-        run.card()
-
-
-@pytest.mark.parametrize("learns", [True, False])
-def test_a_fine_tuned_block_is_found_among_layers_without_names(learns: bool) -> None:
-    layers = [keras.layers.Conv2D(2, 1, name="block5_conv3", trainable=learns), keras.layers.Flatten(), Trees(3, 1, 1)]
-    assert fine_tuned(keras.Sequential([keras.Input((2, 2, 3)), *layers]).to_json()) is learns

@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from tests.forks import run_forked
 from tests.pipeline.stepwise import Stepwise
-from tumbao.components.evaluation.metrics import SongMetrics
+from tumbao.components.song_evaluation import read_song_metrics
 from tumbao.pipeline.cli import main
 from tumbao.pipeline.cloud import compile_pipeline, parameters_file
 from tumbao.pipeline.config import parse
@@ -306,7 +306,7 @@ def test_the_accuracy_is_the_same_everywhere(place: Workplace, first: Outcome, m
 
 def test_the_pushed_model_has_the_figures_of_its_songs(place: Workplace, first: Outcome, model: ModelInfo) -> None:
     (figures,) = place.workspace.glob("pipeline/SongEvaluation/figures/*")
-    metrics = SongMetrics.from_json(json.loads((figures / "song_metrics.json").read_text()))
+    metrics = read_song_metrics(str(figures))
     assert metrics.songs == 5
     assert model.calibration == metrics.calibration
     assert (metrics.calibration.songs, metrics.calibration.rough) == (15, True)  # of cross-validation

@@ -14,8 +14,8 @@ import pytest
 import soundfile
 
 from tests.small_spec import SMALL
+from tumbao.components.evaluation.metrics import by_song
 from tumbao.components.ingest.tables import json_lines, table_rows
-from tumbao.components.song_evaluation import by_song
 from tumbao.pipeline import model_choice
 from tumbao.pipeline.config import parse
 from tumbao.pipeline.resolve import Resolved, exec_properties, resolve

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 from keras_tuner.engine.trial import TrialStatus
 
-from tumbao.components.evaluation.run_data import Search
 from tumbao.components.ingest import progress
 from tumbao.components.tuner import summary
 from tumbao.trainer import run, search
@@ -178,7 +176,6 @@ def test_the_summary_has_the_results_of_the_best_and_the_papers_settings(whole: 
     assert np.mean(found.right_best) == pytest.approx(found.best.accuracy)
     assert np.mean(found.right_paper) == pytest.approx(by_number[1].accuracy)
     assert found.best.accuracy == max(one.accuracy for one in found.trials)
-    assert Search.from_json(json.loads(json.dumps(dataclasses.asdict(found)))) == found
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from typing import Any
 
 import numpy as np
@@ -98,8 +96,3 @@ def test_the_lowest_plausible_share_is_where_the_interval_reaches_the_bound() ->
         if right:
             assert binomtest(right - 1, songs).proportion_ci(method="wilson").high < 0.8
     assert lowest_plausible(0.5, 1) == lowest_plausible(0.5, 0) == 0
-
-
-def test_a_decision_is_read_as_it_was_written() -> None:
-    for found in (decision((8, 7), (10, 10)), decision((9, 9), (10, 10), comparison=compare(*np.zeros((3, 4), int)))):
-        assert Decision.from_json(json.loads(json.dumps(dataclasses.asdict(found)))) == found

@@ -58,8 +58,3 @@ def test_intervals_resample_whole_songs(fragments: int) -> None:
     assert (few.value, few.low, few.high) == (13 / 15, wilson.low, wilson.high)
     perfect = interval_over_songs(np.ones(3 * fragments, bool), np.repeat(list("abc"), fragments))
     assert perfect == wilson_interval(3, 3)
-
-
-def test_inconsistent_predictions_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(2, 3\)"):
-        Evaluation(("a", "b"), np.array([0, 1]), np.full((2, 3), 0.3), np.array(["x", "y"]))
