@@ -48,8 +48,7 @@ export NO_UV
 # The public API, whose docstrings are numpydoc's; elsewhere a plain line and what surprises.
 PUBLIC := schema/mel_spec.py $(addprefix components/,anomaly_gate.py export.py mobile_check.py pusher.py model_card/component.py) \
 	$(addprefix components/ingest/,mel.py) \
-	$(addprefix serving/classify/,classifier.py results.py) pipeline/train.py \
-	trainer/training.py
+	$(addprefix serving/classify/,classifier.py results.py) pipeline/train.py
 LITERT := serving/web/litert
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-annotate
 

@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, get_args, get_type_hints
+from typing import Annotated, Any, Literal, Optional, get_args
 
 import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -19,7 +19,7 @@ from tumbao.components.ingest.splits import SPLIT_BY, SPLIT_STRATEGIES
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES, genre_key, tidy_genre
 from tumbao.trainer.models.registry import AUTO, PAPER, find_model, model_names
-from tumbao.trainer.training import CLASS_WEIGHTS, SCHEDULES, Training
+from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import Policy
 from tumbao.trainer.weights import RANDOM
 
@@ -149,28 +149,20 @@ class Model(Section):
     )
 
 
-_PARAMETERS = dict(re.findall(r"^(\w+) : .*\n((?: {4}.*\n)+)", inspect.getdoc(Training) or "", re.MULTILINE))
-_KINDS: Any = {
-    name: Annotated[float, Field(strict=False)] if kind is float else kind  # YAML reads 1e-4 as text
-    for name, kind in get_type_hints(Training).items()
-} | {
-    "units": Annotated[tuple[int, ...], Field(strict=False), BeforeValidator(_widths), _items(int)],
-    "schedule": _one_of(SCHEDULES),
-    "class_weights": _one_of(CLASS_WEIGHTS),
-}
+class _Settings(Section):
+    """Settings of the training; those that are not given are the model's own."""
+
+    model_config = ConfigDict(strict=False)  # YAML reads 1e-4 as text
+
+
 _FIELDS: dict[str, Any] = {
-    field.name: (
-        Optional[_KINDS[field.name]],  # noqa: UP045 - computed
-        Field(None, description=" ".join(_PARAMETERS[field.name].split())),
-    )
-    for field in dataclasses.fields(Training)
+    name: (Optional[field.rebuild_annotation()], Field(None, description=field.description))  # noqa: UP045 - computed
+    for name, field in Training.__pydantic_fields__.items()  # type: ignore[attr-defined] # pydantic adds them
 }
+_UNITS: Any = Annotated[Optional[tuple[pydantic.PositiveInt, ...]], BeforeValidator(_widths), _items(int)]  # noqa: UP045
+_FIELDS["units"] = (_UNITS, _FIELDS["units"][1])
 TrainingSection: Any = pydantic.create_model(
-    "TrainingSection",
-    __base__=Section,
-    __module__=__name__,
-    __doc__="Settings of the training; those that are not given are the model's own.",
-    **_FIELDS,
+    "TrainingSection", __base__=_Settings, __module__=__name__, __doc__=_Settings.__doc__, **_FIELDS
 )
 """The fields of the trainer's `Training`, each of which may be left out."""
 

@@ -143,7 +143,7 @@ def test_songs_with_one_value_of_a_column_are_tested_together(library: Path, tmp
         ("vgg61", r"Received: 'vgg61'\. Did you mean vgg16\?"),
         ("vgg16:epoch=3", r"Received: training\.epoch; did you mean epochs\?"),
         ("vgg16:epochs=few", r"Expected training\.epochs: a valid integer"),
-        ("vgg16:dropout=2", r"Expected dropout at least 0 and below 1"),
+        ("vgg16:dropout=2", r"Expected training\.dropout: less than 1"),
         ("cnn:fine_tune=2", r"no block that can be tuned"),
         ("vgg16:seed=3", r"Expected the seed in --seed"),
     ],
