@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -28,7 +29,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving import onnx_export
 from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE, ONNX_FILE, PREFERENCE, preferred
-from tumbao.serving.tflite_file import join, pack, unpack, with_named_tensors
+from tumbao.serving.tflite_file import join, name_tensors, pack, unpack
 
 
 def int8_quantize(content: bytes, images: np.ndarray, advance: Callable[[], None]) -> bytes:
@@ -57,31 +58,55 @@ def int8_quantize(content: bytes, images: np.ndarray, advance: Callable[[], None
         ranges.calibrate({"image": [{"image": image[np.newaxis]}]}, recipe)
         advance()
     made = quantizer.Quantizer(content, recipe.get_quantization_recipe()).quantize(ranges.get_model_qsvs())
-    model = unpack(bytes(made.quantized_model))
-    for operator in model.subgraphs[0].operators:
-        if isinstance(operator.builtinOptions, schema.FullyConnectedOptionsT):
-            operator.builtinOptions.asymmetricQuantizeInputs = True  # no value is negative after a ReLU
-    return pack(model)
+    return bytes(made.quantized_model)
 
 
-def without_overflow(content: bytes) -> bytes:
-    """Quantize the inputs of a dense layer symmetrically if TensorFlow 2.16 would add up its weights wrongly.
+def finish(content: bytes, parameters: int) -> bytes:
+    """Name the tensors of a converted model, choose how dense layers quantize their inputs, and verify the result.
 
-    For asymmetric inputs its kernel for x86 needs the sum of each unit's weights, and computes it in eight parts of 16
-    bits each.
+    Raises ValueError if it lacks most of its `parameters`, or computes numbers that are not finite. TensorFlow 2.21
+    converts a SavedModel that tracks a Keras model without an error, but leaves the weights out.
     """
     model = unpack(content)
-    graph = model.subgraphs[0]
-    for operator in graph.operators:
-        options = operator.builtinOptions
-        if not isinstance(options, schema.FullyConnectedOptionsT) or not options.asymmetricQuantizeInputs:
-            continue
-        weights = graph.tensors[operator.inputs[1]]
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    constants = [one.shape for one in tensors if model.buffers[one.buffer].data is not None and one.shape is not None]
+    if (stored := sum(math.prod(map(int, shape)) for shape in constants)) < parameters / 2:
+        raise ValueError(f"The converted file lacks weights: it stores {stored} numbers for {parameters} weights.")
+    name_tensors(model)
+    for operator in model.subgraphs[0].operators:
+        if isinstance(operator.builtinOptions, schema.FullyConnectedOptionsT):
+            _choose_input_quantization(operator, model)
+    content = pack(model)
+    _require_finite(content)
+    return content
+
+
+def _choose_input_quantization(operator: Any, model: Any) -> None:
+    """Quantize the inputs of a dense layer asymmetrically unless TensorFlow 2.16 would add up its weights wrongly.
+
+    No input is negative after a ReLU. For asymmetric inputs its kernel for x86 needs the sum of each unit's weights,
+    and computes it in eight parts of 16 bits each.
+    """
+    weights = model.subgraphs[0].tensors[operator.inputs[1]]
+    if weights.type == schema.TensorType.INT8:
         values = np.frombuffer(bytes(model.buffers[weights.buffer].data), np.int8).reshape(weights.shape)
         padded = np.pad(values, [(0, 0), (0, -values.shape[1] % 16)])
         parts = padded.reshape(len(padded), -1, 8, 2).sum(axis=(1, 3), dtype=np.int64)
-        options.asymmetricQuantizeInputs = bool(np.abs(parts).max() < 2**15)
-    return pack(model)
+        operator.builtinOptions.asymmetricQuantizeInputs = bool(np.abs(parts).max() < 2**15)
+
+
+def _require_finite(content: bytes) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_content=content).get_signature_runner()
+    noise = np.random.default_rng(0).random
+    inputs = {
+        name: (noise(one["shape"]) * (255 if one["dtype"] == np.uint8 else 1)).astype(one["dtype"])
+        for name, one in runner.get_input_details().items()
+    }
+    for name, values in runner(**inputs).items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"The converted file computes values of {name} that are not finite numbers.")
 
 
 _TICK = "calibrated"
@@ -173,14 +198,11 @@ def _work(saved_model: str, folder: str, calibration: str, mel: str, *precisions
         for precision in precisions:
             if precision == "onnx":
                 onnx_export.convert(saved_model, f"{folder}/{ONNX_FILE}", spec)
+            elif precision == "frontend":
+                Path(folder, FRONTEND_FILE).write_bytes(finish(_frontend(spec, temporary), 0))
             else:
-                if precision == "frontend":
-                    content, name, parameters = _frontend(spec, temporary), FRONTEND_FILE, 0
-                else:
-                    content, name = _classifier(static, precision, calibration), CLASSIFIER_FILES[precision]
-                    parameters = _parameters(saved_model)
-                _verify(content, parameters)
-                Path(folder, name).write_bytes(with_named_tensors(content))
+                content = finish(_classifier(static, precision, calibration), _parameters(saved_model))
+                Path(folder, CLASSIFIER_FILES[precision]).write_bytes(content)
             _tick()
 
 
@@ -198,7 +220,7 @@ def _classifier(static: str, precision: str, calibration: str) -> bytes:
     content: bytes = converter.convert()
     if precision == "int8":
         content = int8_quantize(content, np.load(calibration, mmap_mode="r"), _tick)
-    return content if precision == "float16" else without_overflow(content)
+    return content
 
 
 def _tick() -> None:
@@ -211,29 +233,6 @@ def _parameters(saved_model: str) -> int:
     import tensorflow as tf
 
     return sum(math.prod(shape) for _, shape in tf.train.list_variables(f"{saved_model}/variables/variables"))
-
-
-def _verify(content: bytes, parameters: int) -> None:
-    """Raise ValueError if a file lacks most weights of its model or computes numbers that are not finite.
-
-    TensorFlow 2.21 converts a SavedModel that tracks a Keras model without an error, but leaves the weights out.
-    """
-    from ai_edge_litert.interpreter import Interpreter
-
-    model = unpack(content)
-    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
-    constants = [one.shape for one in tensors if model.buffers[one.buffer].data is not None and one.shape is not None]
-    if (stored := sum(math.prod(map(int, shape)) for shape in constants)) < parameters / 2:
-        raise ValueError(f"The converted file lacks weights: it stores {stored} numbers for {parameters} weights.")
-    runner = Interpreter(model_content=content).get_signature_runner()
-    noise = np.random.default_rng(0).random
-    inputs = {
-        name: (noise(one["shape"]) * (255 if one["dtype"] == np.uint8 else 1)).astype(one["dtype"])
-        for name, one in runner.get_input_details().items()
-    }
-    for name, values in runner(**inputs).items():
-        if not np.isfinite(values).all():
-            raise ValueError(f"The converted file computes values of {name} that are not finite numbers.")
 
 
 def _save_static(saved_model: str, folder: str, spec: MelSpec) -> None:

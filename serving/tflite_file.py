@@ -45,16 +45,11 @@ def pack(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def with_named_tensors(content: bytes) -> bytes:
+def name_tensors(model: Any) -> None:
     """Rename the tensors of each signature to their names in the signature."""
-    model = unpack(content)
-    for signature in model.signatureDefs:
+    for signature in model.signatureDefs or ():
         for tensor in (*signature.inputs, *signature.outputs):
             model.subgraphs[signature.subgraphIndex].tensors[tensor.tensorIndex].name = tensor.name
-    return pack(model)
-
-
-_RUNTIME = b"min_runtime_version"
 
 
 def join(first: bytes, second: bytes) -> bytes:
@@ -76,23 +71,10 @@ def join(first: bytes, second: bytes) -> bytes:
     model.signatureDefs[0].outputs = tail.signatureDefs[0].outputs
     for output in model.signatureDefs[0].outputs:
         output.tensorIndex = places[output.tensorIndex]
-    metadata, version = schema.MetadataT(), schema.BufferT()
-    metadata.name, metadata.buffer = _RUNTIME, len(model.buffers) + len(tail.buffers)
-    version.data = np.frombuffer(max(_runtime(model), _runtime(tail), key=_numbers), np.uint8)
-    model.metadata = [metadata]
-    model.buffers += [*tail.buffers, version]
+    model.metadata = None
+    model.buffers += tail.buffers
     model.operatorCodes += tail.operatorCodes
     return pack(model)
-
-
-def _runtime(model: Any) -> bytes:
-    """Return the newest minimum runtime version in the model's metadata, as the raw bytes."""
-    named = [bytes(model.buffers[one.buffer].data) for one in model.metadata or () if one.name == _RUNTIME]
-    return max(named, key=_numbers, default=b"")
-
-
-def _numbers(version: bytes) -> list[int]:
-    return [int(part) for part in version.rstrip(b"\0").split(b".") if part]
 
 
 _SAME_IN_EVERY_RUN = (1980, 1, 1, 0, 0, 0)

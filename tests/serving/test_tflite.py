@@ -92,14 +92,14 @@ TRACKED = """if True:
     import sys
     import keras
     import tensorflow as tf
-    from tumbao.serving.tflite import _verify
+    from tumbao.serving.tflite import finish
 
     module = tf.Module()
     module.model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(3)])
     module.call = tf.function(module.model, input_signature=[tf.TensorSpec([1, 12], name="image")])
     tf.saved_model.save(module, sys.argv[1], signatures={"image": module.call})
     content = tf.lite.TFLiteConverter.from_saved_model(sys.argv[1], signature_keys=["image"]).convert()
-    _verify(content, 12 * 3 + 3)
+    finish(content, 12 * 3 + 3)
 """
 
 
@@ -125,7 +125,7 @@ def test_a_converted_file_has_its_weights_and_finite_answers(
     tf.saved_model.save(module, str(tmp_path), signatures={"image": module.image})
     content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path), signature_keys=["image"]).convert()
     with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
-        tflite._verify(content, parameters)
+        tflite.finish(content, parameters)
 
 
 def convert_by(program: str, monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
