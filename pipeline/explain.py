@@ -32,12 +32,11 @@ from tumbao.serving.explain.activation_maximization import (
     maximize,
 )
 from tumbao.serving.explain.attribution_report import AttributionReport, attribute_genre
-from tumbao.serving.explain.inversion import fidelity, levels_from_image, synthetic_sound
+from tumbao.serving.explain.inversion import levels_from_image
 from tumbao.serving.explain.library_context import LibraryContext, QueryFragment, library_context, typical
 from tumbao.serving.explain.network import Network, NoGradientError, load, log_odds
 from tumbao.serving.explain.page import (
     attribution_section,
-    fidelity_section,
     filters_section,
     genres_section,
     neighbours_section,
@@ -108,7 +107,7 @@ def _sections(
             queries.append(QueryFragment(one.song, Path(path), fragment.start_seconds, colours[fragment.levels]))
         folder = options.workspace / "explained"
         context = library_context(network, prepared.catalog, library, queries, folder)
-    sections = [*_maximized(network, genres, reports, context, options.seed), _fidelity(network, reports)]
+    sections = _maximized(network, genres, reports, context, options.seed)
     if reports:
         sections.append(attribution_section(reports, network))
     if context:
@@ -213,12 +212,3 @@ def _filters(
     pictures = np.stack([_levels(network, context, row) for row in rows])
     filters = discriminative_filters(network, pictures, context.library.labels[rows].tolist(), seed)
     return filters_section(filters, network, context.catalog.name)
-
-
-def _fidelity(network: Network, reports: Sequence[AttributionReport]) -> Markup:
-    """Measure how much of the sound a mel image keeps, on the first song or on a synthetic sound."""
-    spec, name, sound = network.spec, "plucked scale and drum", None
-    if reports:
-        name = f"{reports[0].song}, from {clock(reports[0].fragments[reports[0].decisive].start_seconds)}"
-        sound = reports[0].original
-    return fidelity_section(fidelity(name, synthetic_sound(spec) if sound is None else sound, spec), spec)

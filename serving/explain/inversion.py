@@ -1,4 +1,4 @@
-"""Inversion of the front-end (mel image → sound), and a measurement of the information that a mel image keeps.
+"""Inversion of the front-end: mel image → sound.
 
 Information that the image does not contain is estimated or missing: phases, everything between two columns, the
 frequencies within a mel band, the overall loudness, and everything below the floor.
@@ -6,12 +6,11 @@ frequencies within a mel band, the overall loudness, and everything below the fl
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import numpy as np
 
-from tumbao.components.ingest.mel import mel_decibels, mel_filterbank, mel_levels, palette, resize_matrices
+from tumbao.components.ingest.mel import mel_filterbank, mel_levels, palette, resize_matrices
 from tumbao.schema.mel_spec import MelSpec
 
 PEAK = 0.9  # peak of the reconstructed samples; the image does not contain the loudness
@@ -86,50 +85,3 @@ def _spectrum(mel: np.ndarray, spec: MelSpec) -> np.ndarray:
     for _ in range(_SPREADINGS):
         spectrum *= wanted / np.maximum(spread @ (gather @ spectrum), np.finfo(np.float32).tiny)
     return spectrum
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Fidelity:
-    """A sound and the information kept by its mel image."""
-
-    name: str
-    original: np.ndarray  # float32 [fragment_samples]
-    reconstructed: np.ndarray  # from the image alone
-    steps_db: float  # half a palette step, the largest error of the 8 bits alone
-    picture_db: float  # mean difference between the mel spectrogram and the one read from the image
-    sound_db: float  # mean difference between the image and that of `reconstructed`
-
-
-def fidelity(name: str, samples: np.ndarray, spec: MelSpec) -> Fidelity:
-    """Measure the information kept by the mel image of a sound (mono float32 [fragment_samples] in [-1, 1])."""
-    picture = mel_image_levels(samples, spec)
-    reconstructed = reconstruct_audio(picture, spec)
-    spectrogram = mel_decibels(samples[np.newaxis], spec).numpy()[0].T
-    return Fidelity(
-        name=name,
-        original=samples,
-        reconstructed=reconstructed,
-        steps_db=spec.dynamic_range_db / 255 / 2,
-        picture_db=float(np.abs(decibels(picture, spec) - spectrogram).mean()),
-        sound_db=difference_db(mel_image_levels(reconstructed, spec), picture, spec),
-    )
-
-
-def semitone_hz(spec: MelSpec) -> float:
-    """Find the frequency up to which mel bands are a semitone or more apart, so that tuning cannot be resolved."""
-    import librosa
-
-    centres = librosa.mel_frequencies(n_mels=spec.mel_bands + 2, fmin=spec.mel_min_hz, fmax=spec.mel_max_hz)[1:-1]
-    apart = centres[:-1][centres[1:] / centres[:-1] >= 2 ** (1 / 12)]
-    return float(apart.max(initial=spec.mel_min_hz))
-
-
-def synthetic_sound(spec: MelSpec) -> np.ndarray:
-    """Synthesize a test sound with a peak of 0.9: a scale of plucked tones over a drum, two beats per second."""
-    seconds = np.arange(spec.fragment_samples) / spec.sample_rate_hz
-    since = seconds % 0.5
-    hertz = 220 * 2 ** ((seconds // 0.5 % 8) / 7)
-    plucked = sum(np.exp(-5 * since) * np.sin(2 * np.pi * part * hertz * since) / part for part in (1, 2, 3, 4, 5))
-    drum = np.exp(-40 * since) * np.random.default_rng(0).standard_normal(len(seconds))
-    samples = plucked + 0.5 * drum
-    return (0.9 * samples / np.abs(samples).max()).astype(np.float32)

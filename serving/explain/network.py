@@ -14,7 +14,7 @@ import tensorflow as tf
 from scipy.special import softmax
 
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.mel import mel_image, palette
+from tumbao.components.ingest.mel import palette
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import ARCHITECTURE_FILE, DISTANCE, ModelInfo
@@ -82,11 +82,6 @@ class Network:
             parts.append(self._compute(np.stack(batch)))
             progress.advance(step, len(batch))
         return Activations(*map(np.concatenate, zip(*parts, strict=True)))
-
-    def logits(self, waveforms: np.ndarray) -> np.ndarray:
-        """Compute the logits of mono waveforms: float32 [n, fragment_samples] in [-1, 1] → float32 [n, genres]."""
-        batches = [waveforms[start : start + BATCH] for start in range(0, len(waveforms), BATCH)]
-        return np.concatenate([self._compute(mel_image(batch, self.spec).numpy())[1] for batch in batches])
 
     def _compute(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, *hidden = (output.numpy() for output in self._infer(images.astype(np.float32)))

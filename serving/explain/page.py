@@ -22,7 +22,6 @@ from tumbao.serving.excerpts import PICTURE_SIZE, excerpts, mp3
 from tumbao.serving.explain.activation_maximization import N_PERMUTATIONS, Filter, MaximizedImage
 from tumbao.serving.explain.attribution import BANDS, CELLS, SHARES, SIGNIFICANCE_LEVEL, Faithfulness
 from tumbao.serving.explain.attribution_report import MAX_SHARE, METHODS, AttributionReport, band_edges
-from tumbao.serving.explain.inversion import Fidelity, semitone_hz
 from tumbao.serving.explain.library_context import LibraryContext, nearest, typical
 from tumbao.serving.explain.network import Network
 from tumbao.serving.formatting import clock
@@ -68,11 +67,6 @@ _COMPRESSION = 0.75  # 48 kbit/s at 22,050 Hz keep audio up to 10 kHz; half that
 def player(samples: np.ndarray, spec: MelSpec) -> str:
     """Encode mono samples in [-1, 1] as the data URI of an MP3."""
     return data_uri("audio/mpeg", mp3(samples, spec.sample_rate_hz, _COMPRESSION))
-
-
-def fidelity_section(result: Fidelity, spec: MelSpec) -> Markup:
-    """Render what a mel image keeps of a sound."""
-    return _section("fidelity", spec, result=result, semitone_hz=round(semitone_hz(spec), -1))
 
 
 ENOUGH = 0.9  # a generated image counts as its genre above this probability

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,6 @@ from tumbao.components.ingest.mel import palette
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving import browser
 from tumbao.serving.browser import (
-    HEADERS,
     BrowserError,
     BrowserUnavailableError,
     open_in_browser,
@@ -156,16 +154,6 @@ def test_a_missing_tensor_is_named(program: str, network: bytes, home: Path) -> 
     assert all_end(home)
 
 
-def test_a_browser_that_ends_is_an_error(program: str, network: bytes, pictures: np.ndarray, home: Path) -> None:
-    with open_in_browser([network], "picture", "odds") as predict:
-        for process in chromium_processes(home):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(process), signal.SIGKILL)
-        with pytest.raises(BrowserError, match=r"has been closed|crashed"):
-            predict(pictures[0])
-    assert all_end(home)
-
-
 def test_a_killed_program_leaves_no_browser(program: str, network: bytes, short_path: Path) -> None:
     (short_path / "network.tflite").write_bytes(network)
     script = f"""
@@ -233,18 +221,3 @@ def test_what_is_missing_is_named_with_what_to_do(
     with pytest.raises(BrowserUnavailableError, match=r"installs LiteRT.js in .*litert; run it in") as error:
         require_browser()
     assert error.value.reason == "`make web` has not been run"
-
-
-def test_the_page_reaches_its_files_and_no_others(program: str) -> None:
-    with open_page(program, {"code.wasm": b"code"}) as page:
-        kinds = {"empty.html": "text/html", "code.wasm": "application/wasm", "model.js": "javascript"}
-        for path, kind in kinds.items():
-            found = page.evaluate(
-                "(path) => fetch(path).then(({ status, headers }) => [status, Object.fromEntries(headers)])",
-                f"./{path}",
-            )
-            assert found[0] == 200
-            assert kind in found[1]["content-type"]
-            assert {name.lower() for name in HEADERS} <= found[1].keys()
-        for path in ("./secret", ".//etc/passwd", "http://192.0.2.1/secret"):
-            assert page.evaluate("(path) => fetch(path).then(({ status }) => status, () => 404)", path) == 404

@@ -5,16 +5,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
-from tumbao.serving import predict
 from tumbao.serving.calibration import Calibration, temper
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, DistanceRule, ModelInfo
 from tumbao.serving.predict import RUN_MODEL, TFLiteModel, find_assets
@@ -56,14 +53,6 @@ def test_a_fragment_passes_through_front_end_and_classifier(classifier: TFLiteMo
     for level in (0.05, 0.4, 1.0):
         fragment = rng.uniform(-level, level, classifier.info.mel.fragment_samples).astype(np.float32)
         np.testing.assert_allclose(classifier.predict(fragment), tiny_model(fragment), atol=0.02)
-
-
-def test_threads_share_a_classifier(classifier: TFLiteModel, rng: np.random.Generator) -> None:
-    levels = np.linspace(0.05, 1.0, 40, dtype=np.float32)
-    fragments = [np.full(classifier.info.mel.fragment_samples, level) for level in rng.permutation(levels)]
-    with ThreadPoolExecutor(8) as pool:
-        shared = list(pool.map(classifier.predict, fragments))
-    np.testing.assert_array_equal(shared, [classifier.predict(fragment) for fragment in fragments])
 
 
 def test_a_song_has_the_mean_probability_of_its_fragments(classifier: TFLiteModel, tone: Tone, tmp_path: Path) -> None:
@@ -141,16 +130,6 @@ def test_a_song_out_of_distribution_has_no_confident_answer(pushed: Path, tone: 
         song = model.classify(tmp_path / "song.wav")
         assert [fragment.in_distribution for fragment in song.fragments] == in_distribution
         assert song.answer.confident is confident
-
-
-def test_files_without_the_distance_do_not_pass_where_a_threshold_needs_it(
-    pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(predict, "DISTANCE", "farness")
-    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
-    dataclasses.replace(ModelInfo.read(assets), out_of_distribution=DistanceRule(2.0, 9)).write(assets)
-    with pytest.raises(UserError, match="has no output farness"):
-        TFLiteModel(assets)
 
 
 def test_a_missing_precision_raises_an_error(pushed: Path) -> None:

@@ -68,14 +68,6 @@ def test_a_single_fragment_rules_no_genre_out() -> None:
     assert by_log_mean(np.array([sure, sure, sure, against])) == 0  # 0.729 / 512 > 0.001
 
 
-def test_an_answer_is_confident_from_the_threshold_on() -> None:
-    song = np.array([[0.75, 0.25], [0.5, 0.5]])  # the song's probability is 0.625
-    assert combine(song).confident
-    assert combine(song, threshold=0.625).confident
-    doubtful = combine(song, threshold=0.626)
-    assert (doubtful.confident, doubtful.genre) == (False, 0)
-
-
 @given(song=SONGS, seed=st.integers(0, 2**16))
 def test_neither_the_order_of_fragments_nor_that_of_genres_changes_the_answer(song: np.ndarray, seed: int) -> None:
     answer, rng = combine(song), np.random.default_rng(seed)
@@ -127,13 +119,6 @@ def test_single_fragments_form_no_section(letters: str) -> None:
 )
 def test_sections_of_a_medley(letters: str, expected: list) -> None:
     assert cut(song_of(letters)) == expected
-
-
-def test_weak_evidence_needs_more_fragments() -> None:
-    # each fragment says log(0.7 / 0.2) = 1.25 nats for its genre against the other: five are needed for 6.24
-    a, b = [0.7, 0.2, 0.1], [0.2, 0.7, 0.1]
-    assert len(cut(np.array([a] * 8 + [b] * 4))) == 1
-    assert cut(np.array([a] * 8 + [b] * 5)) == [(0, 240, "a"), (240, 390, "b")]
 
 
 def score(path: Sequence[int], gains: np.ndarray) -> float:

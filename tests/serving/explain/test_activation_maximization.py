@@ -65,14 +65,6 @@ def test_the_gradient_bypasses_a_colour_map_that_the_model_inverts(push: Callabl
     np.testing.assert_allclose(gradient, np.repeat(kernel[::-1, 1:2], 64, axis=1) / 64 / 255, rtol=1e-4)
 
 
-def test_unrolled_loops_have_a_gradient(tiny: Network) -> None:
-    short = dataclasses.replace(tiny.spec, image_width=8)
-    first = levels(short)
-    outputs = keras.layers.Dense(3, "softmax")(keras.layers.LSTM(2, unroll=True)(first.output))
-    gradient_fn = input_gradient(keras.Model(first.input, outputs), short, lambda answer, index: answer[0, index])
-    assert gradient_fn(np.full(short.image_shape[:2], 99.0, np.float32), 1).any(axis=0).all()
-
-
 @pytest.mark.parametrize("kind", ["nested", "not differentiable"])
 def test_a_model_without_gradients_raises_an_error(tiny: Network, kind: str) -> None:
     images = keras.Input(tiny.spec.image_shape)
@@ -116,11 +108,6 @@ def test_an_image_increases_the_activation_of_its_filter(filters: list[Filter], 
     assert response(one.levels) > 1.1 * response(noise)
 
 
-def test_effect_sizes_are_in_standard_deviations() -> None:
-    answers = np.array([[4.0, 5, 7], [4, 5, 9], [0, 5, 7], [0, 5, 9]], np.float32)
-    np.testing.assert_allclose(effect_sizes(answers, np.array([0, 0, 3, 3])), [[2, 0, 0], [-2, 0, 0]])
-
-
 def test_only_an_informative_filter_exceeds_the_null_quantile() -> None:
     rng, genres, above = np.random.default_rng(3), np.repeat([0, 1, 2], 5), 0
     for _ in range(30):
@@ -141,18 +128,3 @@ def test_the_section_on_filters_compares_with_chance(filters: list[Filter], tiny
     assert "no better than chance" not in above and "limit of chance 1.7" in above
     without_library = filters_section(filters, tiny)
     assert "too few generated images" in without_library and "limit of chance" not in without_library
-
-
-@pytest.mark.parametrize(
-    ("weights", "fine_tuned", "sentence"),
-    [
-        ("0" * 64, False, "trained on photographs; only the layers after them were trained on music."),
-        ("0" * 64, True, "trained on photographs; the last block was then trained on music"),
-        ("random", False, "their weights are random; only the layers after them"),
-    ],
-)
-def test_the_section_on_filters_names_the_training_data(
-    filters: list[Filter], tiny: Network, weights: str, fine_tuned: bool, sentence: str
-) -> None:
-    info = dataclasses.replace(tiny.info, versions={"backbone_weights": weights})
-    assert sentence in filters_section(filters, Network(info, tiny.model, fine_tuned))

@@ -104,14 +104,6 @@ def test_the_split_of_a_model_is_repeated(tiny: Network, rendered: Drawn, tmp_pa
         assert {song for song, side in sides if side} == {song.song for song in songs if song.split == "train"}
 
 
-def test_fragments_of_a_song_can_be_on_both_sides(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
-    catalog, library, _ = rendered
-    info = dataclasses.replace(tiny.info, split=Split("fragment", True, 7))
-    training = training_side(trained(info, catalog, tmp_path), catalog, library)
-    assert training is not None
-    assert training.sum() == 3 * (2 * SONGS - 2)
-
-
 def test_another_library_or_seed_is_not_recognised(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
     catalog, library, _ = rendered
     info = trained(tiny.info, catalog, tmp_path)
@@ -187,15 +179,6 @@ def test_the_page_has_every_fragment_and_its_audio(page: str, context: LibraryCo
     assert page.count("synthetic library") > 2
 
 
-def test_the_page_states_how_many_fragments_are_left_out(
-    context: LibraryContext, tiny: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(page_module, "MAX_MEDIA_BYTES", 12 * 36_000)
-    small = str(page_module.neighbours_section(context, tiny.spec))
-    assert len(set(re.findall(r'<audio[^>]*data-row="(\d+)"', small))) == 12
-    assert "12 of 24 fragments can be played; the audio of the others is left out" in text(small)
-
-
 def test_file_names_are_escaped(page: str) -> None:
     assert page.count("<script") == 1
     assert "new &lt;b&gt;.mp3" in page
@@ -267,27 +250,6 @@ def test_agreement_compares_with_other_songs_of_training() -> None:
     assert agreement(vectors, labels, songs, training) == 1
     assert agreement(vectors, wrong, songs, training) == 0
     assert agreement(vectors, wrong, songs, ~training) == 0
-
-
-def test_agreement_ignores_fragments_without_comparison() -> None:
-    vectors, labels = clusters(30)
-    assert agreement(vectors, labels, ["one song"] * 30, np.ones(30, bool)) is None
-    assert agreement(vectors, labels, [f"song {row}" for row in range(30)], np.zeros(30, bool)) is None
-    songs = ["half"] * 15 + [f"song {row}" for row in range(15)]
-    training = np.arange(30) < 10  # all of one song, and five of those that were not are of it too
-    assert agreement(vectors, labels, songs, training) == 1
-    assert agreement(vectors, np.where(np.arange(30) < 15, 7, labels), songs, training) == 0
-
-
-def test_the_map_keeps_neighbours_together() -> None:
-    vectors, labels = clusters(30)
-    positions = embedding_map(vectors)
-    assert positions.shape == (30, 2)
-    assert positions.min(axis=0).tolist() == [0, 0]
-    assert positions.max(axis=0) == pytest.approx([1, 1])
-    gaps = np.linalg.norm(positions[:, None] - positions, axis=2) + np.diag(np.full(30, np.inf))
-    assert (labels[gaps.argmin(axis=1)] == labels).mean() > 0.9
-    assert np.array_equal(embedding_map(vectors), positions)
 
 
 def test_too_few_fragments_raise_an_error() -> None:

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tests.serving.small_network import description
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.mel import mel_image
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.network import Network, load, split_last_layer
@@ -98,27 +97,3 @@ def test_vectors_and_logits_are_those_of_the_network(tiny: Network, noise_images
     np.testing.assert_allclose(activations.logits, activations.vectors @ kernel + bias, atol=1e-5)
     assert steps[0] == ("step", 0, 11)
     assert steps[-1] == ("step", 11, 11)
-
-
-def test_logits_of_waveforms_equal_those_of_images(tiny: Network) -> None:
-    sounds = 0.1 * np.random.default_rng(2).standard_normal((9, tiny.spec.fragment_samples)).astype(np.float32)
-    activations = tiny.activations(mel_image(sounds, tiny.spec).numpy(), 9, "step")
-    np.testing.assert_allclose(tiny.logits(sounds), activations.logits, atol=1e-5)
-
-
-def test_activations_of_nested_and_averaging_heads(tiny: Network, noise_images: np.ndarray) -> None:
-    features = keras.Input((5,))
-    first, second = (keras.layers.Dense(3, "softmax")(features) for _ in range(2))
-    head = keras.Model(features, keras.layers.Average()([first, second]))
-    inputs = keras.Input(tiny.spec.image_shape)
-    pooled = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(inputs / 255.0))
-    model = keras.Model(inputs, head(pooled))
-    activations = Network(tiny.info, model).activations(noise_images, len(noise_images), "step")
-    expected = model(noise_images.astype(np.float32)).numpy()
-    assert activations.vectors.shape == (11, 6)
-    np.testing.assert_allclose((activations.vectors[:, :3] + activations.vectors[:, 3:]) / 2, expected, atol=1e-5)
-    np.testing.assert_allclose(activations.logits, np.log(expected), atol=1e-4)
-    dense = keras.Model(inputs, keras.Model(features, first)(pooled))
-    nested = Network(tiny.info, dense).activations(noise_images, len(noise_images), "step")
-    assert nested.vectors.shape == (11, 5)
-    np.testing.assert_allclose(nested.probabilities, dense(noise_images.astype(np.float32)).numpy(), atol=1e-5)

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import errno
-import random
 import subprocess
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -29,31 +26,6 @@ def test_killed_workers_are_replaced(serving: Serving, pushed: Path, salsa: byte
             wait_until_gone(before)
             assert ask().status_code == 200
     wait_until_gone(before)
-
-
-@pytest.mark.long
-def test_twenty_killed_workers_are_replaced(serving: Serving, pushed: Path, salsa: bytes) -> None:
-    before, rng, kills, ended = children(), random.Random(3), 0, threading.Event()
-
-    def kill_at_random() -> None:
-        nonlocal kills
-        while not ended.wait(rng.uniform(0.2, 1.2)) and kills < 20:
-            found = children() - before
-            kill(found)
-            kills += len(found)
-
-    with serving(pushed, parallel=2) as client, ThreadPoolExecutor(2) as threads:
-        killer = threading.Thread(target=kill_at_random)
-        killer.start()
-        try:
-            while kills < 20:
-                for response in threads.map(lambda _: send(client, salsa), range(4)):
-                    assert response.status_code == 200, response.text
-        finally:
-            ended.set()
-            killer.join()
-        assert send(client, salsa).status_code == 200
-        assert client.get("/readyz").status_code == 200
 
 
 def test_a_server_recovers_when_workers_can_be_started_again(
