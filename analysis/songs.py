@@ -1,20 +1,25 @@
-"""Measuring of all songs of a library, and mel images of some of their fragments."""
+"""Measuring of all songs of a library, and TensorFlow Data Validation's statistics of the results."""
 
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd  # type: ignore[import-untyped]
+from google.protobuf import text_format
 
 from tumbao.components.ingest import progress
+from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.decoders import AudioSegment, read_song
-from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.library import Rejected, Song
 from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
-from tumbao.schema.mel_spec import MelSpec
 
 Measured = TypeVar("Measured")
+
+QUANTILES = 20
+"""Buckets of a quantile histogram. With TFDV's default of 10, one outlier stretches a tenth of the values."""
 
 
 def measure_songs(
@@ -37,23 +42,14 @@ def measure_songs(
     return [one for one in outcomes if not isinstance(one, Rejected)], rejected
 
 
-def render_fragments(parts: Iterable[tuple[AudioSegment, str]], spec: MelSpec) -> list[bytes | None]:
-    """Render the first fragment of each part of a file, given with the file's SHA-256, as in a record.
+def statistics_of(table: pd.DataFrame) -> Any:
+    """Compute a DatasetFeatureStatisticsList in this process; NaN and None are missing values."""
+    import tensorflow_data_validation as tfdv  # imports TensorFlow and Beam
 
-    A file that has become unusable since then gives None.
-    """
-    from tumbao.components.ingest import mel, records  # imports TensorFlow
+    options = tfdv.StatsOptions(num_quantiles_histogram_buckets=QUANTILES)
+    return tfdv.generate_statistics_from_dataframe(table, options, n_jobs=1)
 
-    parts = list(parts)
-    progress.start("render", len(parts))
-    found: list[bytes | None] = []
-    with WorkerPool() as pool:
-        for part, sha256 in parts:
-            try:
-                fragment, *_ = Fragments(read_song(pool, part, spec, sha256))
-            except AudioError:
-                found.append(None)
-            else:
-                found.append(records.to_png(mel.traced_levels(spec)(fragment.samples), mel.palette(spec)))
-            progress.advance("render")
-    return found
+
+def write_statistics(statistics: Any, file: Path) -> None:
+    """Write statistics as text; ``tfdv.load_statistics(file)`` reads it."""
+    write_whole(file, text_format.MessageToString(statistics).encode())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 
-from tumbao.analysis.drift.songs import TrainingData
+from tumbao.analysis.drift.descriptors import TrainingData
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.tables import split_rows
 from tumbao.schema.errors import UserError

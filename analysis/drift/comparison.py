@@ -23,7 +23,7 @@ import pandas as pd  # type: ignore[import-untyped]
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tumbao.analysis.drift.descriptors import DESCRIPTORS, Descriptor, SongDescriptors
-from tumbao.analysis.tfdv_statistics import statistics_of
+from tumbao.analysis.songs import statistics_of
 from tumbao.components.ingest import progress
 
 SMALLEST_JSD = 0.04  # between large samples that differ by a third of a standard deviation

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,40 +18,35 @@ from tumbao.analysis.drift.comparison import (
     Measure,
     compare,
 )
-from tumbao.analysis.drift.descriptors import DESCRIPTORS, Descriptor, SongDescriptors
-from tumbao.analysis.drift.songs import (
+from tumbao.analysis.drift.descriptors import (
+    DESCRIPTORS,
     NewSongs,
+    SongDescriptors,
     TrainingData,
     measure_new_songs,
     measure_training,
-    new_images,
-    training_images,
 )
-from tumbao.analysis.tfdv_statistics import write_statistics
+from tumbao.analysis.songs import write_statistics
 from tumbao.components.ingest.paths import AnyPath
-from tumbao.serving.page import data_uri, template, write_page
+from tumbao.serving.formatting import clock
+from tumbao.serving.page import template, write_page
 
 PAGE, FIGURES, TRAINING_STATISTICS, NEW_STATISTICS = "index.html", "drift.json", "training.pbtxt", "new.pbtxt"
 
-SHOWN_DESCRIPTORS, FARTHEST, USUAL = 2, 6, 3  # number of descriptors, and of new and training fragments for each
+SHOWN_DESCRIPTORS, FARTHEST = 2, 6  # number of descriptors, and of new fragments for each
 BARS, _WIDTH, _HEIGHT = 20, 320.0, 90.0  # of a histogram
 FEW_SONGS = 10  # with fewer new songs, only strong drift can be distinguished from chance
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """Result of a comparison; `comparison` is None if no new song could be measured."""
+def run_drift(training: TrainingData, library: AnyPath, out: Path, layout: str) -> tuple[NewSongs, Comparison | None]:
+    """Compare new songs with training data, and write `FIGURES` and, if any song could be measured, the other files.
 
-    new: NewSongs
-    comparison: Comparison | None
-
-
-def run_drift(training: TrainingData, library: AnyPath, out: Path, layout: str) -> Outcome:
-    """Compare new songs with training data, and write `FIGURES` and, if any song could be measured, the other files."""
+    Without such a song there is no comparison.
+    """
     new = measure_new_songs(library, layout, training.spec, training.genres)
     if not new.songs:
         _write_figures(out, training, new, {}, None)
-        return Outcome(new, None)
+        return new, None
     training_songs, count = measure_training(training)
     comparison = compare(training_songs, new.songs, training.genres)
     fragments = [sum(len(song.starts) for song in side) for side in (training_songs, new.songs)]
@@ -67,7 +61,7 @@ def run_drift(training: TrainingData, library: AnyPath, out: Path, layout: str) 
         new_fragments=fragments[1],
         comparison=comparison,
         histograms=_histograms(training_songs, new.songs),
-        examples=choose_examples(comparison.drifted, training, training_songs, new.songs),
+        examples=list(_examples(comparison.drifted, training_songs, new.songs)),
         few_songs=FEW_SONGS,
         permutations=N_PERMUTATIONS,
         false_alarms=FALSE_ALARMS,
@@ -76,10 +70,10 @@ def run_drift(training: TrainingData, library: AnyPath, out: Path, layout: str) 
         synthetic=training.synthetic or new.synthetic,
         figure=figure,
         value_of=value_of,
-        data_uri=data_uri,
+        clock=clock,
     )
     write_page(out / PAGE, page)
-    return Outcome(new, comparison)
+    return new, comparison
 
 
 def _write_figures(
@@ -111,63 +105,25 @@ def _write_figures(
 
 
 class Example(NamedTuple):
-    """A fragment: song, start in the file, value of the descriptor, and mel image as in a record."""
+    """A new fragment that is the farthest of its song from the training median of a measure that drifted."""
 
+    measure: Measure
     song: str
     start_seconds: float
     value: float
-    png: bytes
 
 
-class Examples(NamedTuple):
-    """New fragments that are farthest from the training median of a descriptor, and training fragments near it."""
-
-    descriptor: Descriptor
-    usual: list[Example]
-    farthest: list[Example]
-
-
-def choose_examples(
-    drifted: Sequence[Measure],
-    training: TrainingData,
-    training_songs: Sequence[SongDescriptors],
-    new: Sequence[SongDescriptors],
-) -> list[Examples]:
-    """Render examples for the descriptors that drifted most, at most one fragment of each song.
-
-    A new song that has become unusable since it was measured is left out.
-    """
-    shown = [measure.descriptor for measure in drifted if measure.descriptor in DESCRIPTORS][:SHOWN_DESCRIPTORS]
-    chosen = []
-    for column in map(DESCRIPTORS.index, shown):
-        median = float(np.median(np.concatenate([song.values[:, column] for song in training_songs])))
-        usual = _nearest(training_songs, column, median)[:USUAL]
-        chosen.append((column, usual, _nearest(new, column, median, sign=-1)[:FARTHEST]))
-    images = training_images(
-        training, {(song.song, float(song.starts[index])) for _, usual, _ in chosen for song, index in usual}
-    )
-    rendered = iter(new_images([one for _, _, farthest in chosen for one in farthest], training.spec))
-
-    def example(song: SongDescriptors, index: int, column: int, png: bytes) -> Example:
-        return Example(song.song, float(song.starts[index]), float(song.values[index, column]), png)
-
-    return [
-        Examples(
-            DESCRIPTORS[column],
-            [example(song, index, column, images[song.song, float(song.starts[index])]) for song, index in usual],
-            [example(song, index, column, png) for song, index in farthest if (png := next(rendered))],
-        )
-        for column, usual, farthest in chosen
-    ]
-
-
-def _nearest(
-    songs: Sequence[SongDescriptors], column: int, median: float, sign: int = 1
-) -> list[tuple[SongDescriptors, int]]:
-    """Return the fragment of each song that is nearest to the median, the nearest first; the farthest with sign -1."""
-    away = [sign * np.abs(song.values[:, column] - median) for song in songs]
-    order = np.argsort([own.min() for own in away], kind="stable")
-    return [(songs[index], int(away[index].argmin())) for index in order]
+def _examples(
+    drifted: Sequence[Measure], training: Sequence[SongDescriptors], new: Sequence[SongDescriptors]
+) -> Iterator[Example]:
+    """Yield examples of the descriptors that drifted most, the farthest first."""
+    for measure in [one for one in drifted if one.descriptor in DESCRIPTORS][:SHOWN_DESCRIPTORS]:
+        column = DESCRIPTORS.index(measure.descriptor)
+        median = np.median(np.concatenate([song.values[:, column] for song in training]))
+        distances = [np.abs(song.values[:, column] - median) for song in new]
+        for index in np.argsort([-own.max() for own in distances], kind="stable")[:FARTHEST]:
+            song, fragment = new[index], distances[index].argmax()
+            yield Example(measure, song.song, float(song.starts[fragment]), float(song.values[fragment, column]))
 
 
 class Histogram(NamedTuple):

@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 from matplotlib.ticker import MaxNLocator
 
-from tumbao.analysis.songs import measure_songs, render_fragments
-from tumbao.analysis.tfdv_statistics import statistics_of, write_statistics
+from tumbao.analysis.songs import measure_songs, statistics_of, write_statistics
 from tumbao.components.ingest.audio_error import Reason
-from tumbao.components.ingest.decoders import AudioSegment, read_song
+from tumbao.components.ingest.decoders import read_song
 from tumbao.components.ingest.fingerprint import duplicate_detail, find_duplicates, fingerprint
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.fragments import Fragments
@@ -51,10 +50,11 @@ class MeasuredSong:
     seconds: float  # as decoded
     rms_dbfs: float  # of the mono fragments: 0 for a square wave at full scale
     peak_dbfs: float
-    middle_seconds: float  # start of the middle fragment in the file
     truncated: bool  # the file breaks off
     padded: bool  # shorter than a fragment
     fingerprint: np.ndarray = dataclasses.field(repr=False)
+    picture: bytes  # mel image of the middle fragment as PNG; empty for most songs
+    picture_seconds: float  # start of that fragment in the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,8 @@ def inspect_library(library: AnyPath, genres: Sequence[str], layout: str, spec: 
     entries = listed.entries
     wanted = tuple(genres) or tuple(sorted({entry.genre for entry in entries if entry.genre}))
     catalog = scan_files(library, listed, wanted, spec)
-    measured, unusable = measure_songs(catalog.songs, lambda song, pool: measure(song, spec, pool))
+    shown = _pictured(catalog.songs)
+    measured, unusable = measure_songs(catalog.songs, lambda song, pool: measure(song, spec, pool, song.entry in shown))
     original_of = find_duplicates((one.song.song, one.song.entry, one.fingerprint) for one in measured)
     duplicates = [
         Rejected(song.song, song.path, Reason.DUPLICATE.value, duplicate_detail(original), song.entry, original)
@@ -133,17 +134,39 @@ def inspect_library(library: AnyPath, genres: Sequence[str], layout: str, spec: 
     )
 
 
-def measure(song: Song, spec: MelSpec, pool: WorkerPool) -> MeasuredSong:
-    """Decode a song and measure it; raises AudioError if the decoded audio is unusable."""
-    from tumbao.components.ingest import mel  # imports TensorFlow, which takes seconds: not for an empty library
+def _pictured(songs: Sequence[Song]) -> set[int]:
+    """Choose songs that are evenly spread over each genre, by their entries."""
+    by_genre: dict[str, list[int]] = {}
+    for song in songs:
+        by_genre.setdefault(song.genre, []).append(song.entry)
+    return {
+        own[index]
+        for own in by_genre.values()
+        for index in np.linspace(0, len(own) - 1, min(PICTURES_PER_GENRE, len(own))).astype(int)
+    }
 
-    squares, peak, padded, fingerprints, levels = 0.0, 0.0, False, [], mel.traced_levels(spec)
+
+def measure(song: Song, spec: MelSpec, pool: WorkerPool, pictured: bool) -> MeasuredSong:
+    """Decode a song and measure it; raises AudioError if the decoded audio is unusable."""
+    from tumbao.components.ingest import (  # imports TensorFlow, which takes seconds: not for an empty library
+        mel,
+        records,
+    )
+
+    squares, peak, padded, fingerprints, images, levels = 0.0, 0.0, False, [], [], mel.traced_levels(spec)
     items = Fragments(read_song(pool, song.part, spec, song.sha256))
     for item in items:
         squares += float(np.square(item.samples[: item.played], dtype=np.float64).sum())
         peak = max(peak, float(np.abs(item.samples).max()))
         padded = item.padded
-        fingerprints.append(fingerprint(levels(item.samples), spec, item.played))
+        image = levels(item.samples)
+        fingerprints.append(fingerprint(image, spec, item.played))
+        if pictured and not item.silent:
+            images.append((item.index, image))
+    index, png = 0, b""
+    if pictured:
+        index, image = images[len(images) // 2]
+        png = records.to_png(image, mel.palette(spec))
     ending = items.ending
     samples = min(ending.seconds * spec.sample_rate_hz, len(fingerprints) * spec.fragment_samples)
     return MeasuredSong(
@@ -155,10 +178,11 @@ def measure(song: Song, spec: MelSpec, pool: WorkerPool) -> MeasuredSong:
         seconds=ending.seconds,
         rms_dbfs=_dbfs(math.sqrt(squares / samples)),
         peak_dbfs=_dbfs(peak),
-        middle_seconds=song.start_seconds + max(0.0, ending.seconds - spec.fragment_seconds) / 2,
         truncated=ending.truncated,
         padded=padded,
         fingerprint=np.concatenate(fingerprints),
+        picture=png,
+        picture_seconds=song.start_seconds + index * spec.fragment_seconds,
     )
 
 
@@ -169,7 +193,8 @@ def _dbfs(amplitude: float) -> float:
 def song_table(songs: Sequence[MeasuredSong]) -> pd.DataFrame:
     """Return a row for each song; None where a value is unknown."""
     fields = dataclasses.fields(MeasuredSong)
-    columns = [field.name for field in fields if field.name not in ("song", "middle_seconds", "fingerprint")]
+    others = ("song", "fingerprint", "picture", "picture_seconds")
+    columns = [field.name for field in fields if field.name not in others]
     rows = [
         {"genre": one.song.genre, "artist": one.song.artist or None} | {name: getattr(one, name) for name in columns}
         for one in songs
@@ -234,28 +259,6 @@ def render_page(inspection: Inspection, spec: MelSpec) -> str:
         loudness=histogram(table, "rms_dbfs") if songs else None,
         clock=clock,
         decibels=lambda level: f"{level:.1f}".replace("-", "−"),
-        sheet=contact_sheet(inspection, spec),
+        data_uri=data_uri,
         fragment_seconds=spec.fragment_seconds,
     )
-
-
-def contact_sheet(inspection: Inspection, spec: MelSpec) -> dict[str, list[tuple[MeasuredSong, str]]]:
-    """Render the middle of songs that are evenly spread over each genre, as data URI by genre.
-
-    A song that has become unusable since it was measured, or is silent there, is left out.
-    """
-    chosen, parts = [], []
-    for genre in inspection.genres:
-        own = [one for one in inspection.songs if one.song.genre == genre]
-        count = min(PICTURES_PER_GENRE, len(own))
-        chosen += [own[index * len(own) // count] for index in range(count)]
-    for one in chosen:
-        end = one.middle_seconds + spec.fragment_seconds
-        if one.song.end_seconds is not None:
-            end = min(end, one.song.end_seconds)
-        parts.append((AudioSegment(one.song.path, one.middle_seconds, end), one.song.sha256))
-    sheet = collections.defaultdict(list)
-    for song, png in zip(chosen, render_fragments(parts, spec) if parts else (), strict=True):
-        if png:
-            sheet[song.song.genre].append((song, data_uri("image/png", png)))
-    return sheet

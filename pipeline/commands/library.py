@@ -80,27 +80,26 @@ def drift(
         training = find_training(workspace)
         label = " (synthetic library)" if training.synthetic else ""
         display.say(f"Training data: {escape(training.library)}{label}, run {escape(training.run)}")
-        outcome = run_drift(training, new, out, layout)
-        songs = outcome.new
+        songs, comparison = run_drift(training, new, out, layout)
         for note in songs.notes:
             display.say(escape(note))
         for one in songs.rejected:
             display.say(f"  rejected: {escape(one.song)}: {escape(one.reason)}: {escape(one.detail)}")
     found, label = len(songs.songs) + len(songs.rejected), " (synthetic library)" if songs.synthetic else ""
     say(f"found {found} = measured {len(songs.songs)} + rejected {len(songs.rejected)}{label}")
-    if outcome.comparison is None:
+    if comparison is None:
         raise typer.Exit(1)
     table = Table()
     for name in ("measure", "training", "new", "distance", "threshold", "verdict"):
         table.add_column(name, no_wrap=name != "new")
-    for measure in outcome.comparison.by_distance:
+    for measure in comparison.by_distance:
         values = (escape(value_of(measure, one)) for one in (measure.training, measure.new))
         verdict = "[red]drift[/red]" if measure.drifted else "alike"
         name, distances = measure.descriptor.name, (f"{measure.distance:.3f}", f"{measure.threshold:.3f}")
         table.add_row(name, *values, *distances, verdict)
     TerminalConsole().print(table)
     say(escape(str(out / PAGE)))
-    raise typer.Exit(3 if outcome.comparison.drifted else 0)
+    raise typer.Exit(3 if comparison.drifted else 0)
 
 
 @app.command()
