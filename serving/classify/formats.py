@@ -58,20 +58,17 @@ class JsonLines:
 
         Yields nothing for the header, then the cells of each song, and the offset of the next song in bytes.
         """
-        yield {}, 0
         end = 0
         for number, line in enumerate(file, start=1):
             whole = line.endswith(b"\n")
+            if end and not whole:
+                return
             try:
-                values = read_json_line(line)
+                values = read_json_line(line if whole else b"")
                 cells = {name: _cell(values[name]) for name in _PART + _SOURCE}
                 reason = _cell((values.get("error") or {}).get("reason"))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                if isinstance(error, ValueError) and not whole and (end or _begins(line, b'{"path": "')):
-                    return
                 raise ValueError(f"line {number} is not a result of `tumbao classify` ({error})") from error
-            if not whole:
-                return
             cells |= {name: _cell(value) for name, value in values.items() if name not in cells}
             end += len(line)
             yield cells | {"reason": reason}, end
@@ -123,11 +120,9 @@ class Csv:
         def lines() -> Iterator[str]:
             nonlocal end
             for line in file:
-                if line.endswith(b"\n"):
+                if line.endswith(b"\n") or not end:
                     end += len(line)
                     yield line.decode()
-                elif not end and not _begins(line, self.header.encode()):
-                    raise ValueError("its columns are not those of this model and version")
 
         rows = csv.reader(lines(), strict=True)
         try:
@@ -180,12 +175,6 @@ def _source_values(answer: Answer, info: ModelInfo, model: str) -> dict[str, Any
     about = model, info.training_data.synthetic, info.decision
     values = (*_part(answer.part), *(answer.stamp or (None, None)), *about)
     return dict(zip(_PART + _SOURCE, values, strict=True))
-
-
-def _begins(line: bytes, with_: bytes) -> bool:
-    """Check whether a cut line is the beginning of an answer; a crash may leave zeros behind the written text."""
-    written = line.rstrip(b"\0")
-    return written[: len(with_)] == with_[: len(written)]
 
 
 def _cell(value: object) -> str:

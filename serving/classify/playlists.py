@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -15,8 +14,6 @@ from tumbao.components.ingest.tags import artist_and_title
 from tumbao.schema.hierarchy import SEPARATOR
 
 Song = tuple[str, str, float]  # path, genre and length in seconds
-
-_LONGEST_BYTES = 250  # with .m3u8 within the limit of file systems for a name
 
 
 def write_playlists(folder: Path, genres: Sequence[str], songs: Iterable[Song]) -> dict[str, str]:
@@ -49,9 +46,6 @@ def write_playlists(folder: Path, genres: Sequence[str], songs: Iterable[Song]) 
 def _file_name(genre: str) -> str:
     levels = (level.strip() for level in genre.split(SEPARATOR))
     name = encode_text(re.sub(r'[\x00-\x1f"*:<>?\\|]', "_", " - ".join(levels)))
-    if len(name.encode()) > _LONGEST_BYTES:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        name = name.encode()[: _LONGEST_BYTES - len(digest)].decode(errors="ignore") + digest
     return f"{name}.m3u8"
 
 
