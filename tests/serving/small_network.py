@@ -27,9 +27,8 @@ def description(spec: MelSpec, genres: tuple[str, ...], **values: Any) -> ModelI
 
 
 def network(seed: int) -> keras.Model:
-    weights = np.random.default_rng(seed).normal(size=(120, len(NAMES))) / 500
+    weights = np.random.default_rng(seed).normal(size=(32 * 40 * 3, len(NAMES))) / 3_000
     dense = keras.layers.Dense(len(NAMES), "softmax")
-    pool = keras.layers.Reshape((32, 120))
-    model = keras.Sequential([keras.Input(SPEC.image_shape), pool, keras.layers.GlobalAveragePooling1D(), dense])
+    model = keras.Sequential([keras.Input(SPEC.image_shape), keras.layers.Flatten(), dense])
     dense.set_weights([weights, np.zeros(len(NAMES))])
     return model

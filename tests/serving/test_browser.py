@@ -16,8 +16,6 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from tumbao.components.ingest.mel import palette
-from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving import browser
 from tumbao.serving.browser import (
     BrowserError,
@@ -26,7 +24,6 @@ from tumbao.serving.browser import (
     open_page,
     require_browser,
 )
-from tumbao.serving.model_info import FRONTEND_FILE
 
 
 @pytest.fixture(scope="session")
@@ -97,18 +94,6 @@ def test_a_network_answers_as_in_litert(program: str, network: bytes, pictures: 
     assert {(answer.shape, answer.dtype.name) for answer in answers} == {((1, 4), "float32")}
     np.testing.assert_allclose(answers, [ours(picture=picture)["odds"] for picture in pictures], atol=1e-6)
     assert np.ptp(np.concatenate(answers)[:, 0]) > 0.001
-
-
-def test_the_front_end_draws_the_same_pixels(
-    program: str, edge_files: Path, images: np.ndarray, fragments: np.ndarray
-) -> None:
-    with open_in_browser([edge_files / FRONTEND_FILE], "waveform", "image") as frontend:
-        drawn = np.concatenate([frontend(fragment[np.newaxis]) for fragment in fragments])
-    other = (drawn != images).any(axis=-1)
-    assert other.mean(axis=(1, 2)).max() < 0.001
-    np.testing.assert_array_equal(drawn[3], images[3])  # silence
-    level = np.abs(np.diff(palette(MelSpec()).astype(int), axis=0)).max()
-    assert np.abs(drawn.astype(int) - images).max() <= level
 
 
 def test_bad_files_and_inputs_are_named_and_memory_is_freed(program: str, network: bytes) -> None:

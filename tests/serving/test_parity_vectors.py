@@ -21,9 +21,9 @@ RATE = 22_050
 
 
 @pytest.fixture(scope="module")
-def vectors(small_edge_files: Path) -> Path:
-    write_vectors(small_edge_files, EDGE_SPEC, NAMES)
-    return small_edge_files / EDGE_FOLDER
+def vectors(edge_files: Path) -> Path:
+    write_vectors(edge_files, EDGE_SPEC, NAMES)
+    return edge_files / EDGE_FOLDER
 
 
 @pytest.fixture(scope="module")

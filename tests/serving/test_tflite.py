@@ -15,14 +15,12 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
+from tests.serving.small_network import EDGE_SPEC
 from tumbao.components.ingest.mel import mel_levels, palette
-from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving import tflite
 from tumbao.serving.model_info import CLASSIFIER_FILES, FRONTEND_FILE
 from tumbao.serving.tflite import ConversionError, convert
 from tumbao.serving.tflite_file import unpack
-
-SPEC = MelSpec()
 
 
 def runner(file: Path, signature: str) -> SignatureRunner:
@@ -35,18 +33,13 @@ def tensors(details: dict[str, Any]) -> dict[str, tuple[type, list[int]]]:
     return {name: (detail["dtype"], detail["shape"].tolist()) for name, detail in details.items()}
 
 
-@pytest.mark.parametrize(
-    ("precision", "limit", "tolerance"),
-    [("float16", 73_000_000, 1e-2), ("dynamic", 37_000_000, 5e-2), ("int8", 37_000_000, 3e-2)],
-)
+@pytest.mark.parametrize(("precision", "tolerance"), [("float16", 1e-2), ("dynamic", 5e-2), ("int8", 3e-2)])
 def test_every_precision_is_close_to_the_saved_model(
-    edge_files: Path, saved_model: Path, images: np.ndarray, precision: str, limit: int, tolerance: float
+    edge_files: Path, saved_model: Path, images: np.ndarray, precision: str, tolerance: float
 ) -> None:
-    file = edge_files / CLASSIFIER_FILES[precision]
-    assert file.stat().st_size <= limit
-    classifier = runner(file, "image")
-    assert tensors(classifier.get_input_details()) == {"image": (np.uint8, [1, 300, 300, 3])}
-    assert tensors(classifier.get_output_details()) == {"probabilities": (np.float32, [1, 5])}
+    classifier = runner(edge_files / CLASSIFIER_FILES[precision], "image")
+    assert tensors(classifier.get_input_details()) == {"image": (np.uint8, [1, *EDGE_SPEC.image_shape])}
+    assert tensors(classifier.get_output_details()) == {"probabilities": (np.float32, [1, 3])}
     expected = tf.saved_model.load(str(saved_model)).signatures["image"](image=images)["probabilities"].numpy()
     answers = np.concatenate([classifier(image=image[np.newaxis])["probabilities"] for image in images])
     np.testing.assert_allclose(answers, expected, atol=tolerance)
@@ -62,26 +55,26 @@ def test_a_quantized_dense_layer_has_one_scale_for_older_runtimes(edge_files: Pa
     assert set(scales) == {1}
 
 
-def test_the_converted_front_end_computes_the_same_pixels(
-    edge_files: Path, images: np.ndarray, fragments: np.ndarray
-) -> None:
+def test_the_converted_front_end_computes_the_same_pixels(edge_files: Path, rng: np.random.Generator) -> None:
     """Its Fourier transform rounds differently, so a level may differ by one."""
     frontend = runner(edge_files / FRONTEND_FILE, "waveform")
-    assert tensors(frontend.get_input_details()) == {"waveform": (np.float32, [1, 661_500])}
-    assert tensors(frontend.get_output_details()) == {"image": (np.uint8, [1, 300, 300, 3])}
-    edge_images = np.concatenate([frontend(waveform=fragment[np.newaxis])["image"] for fragment in fragments])
-    colours = {tuple(colour): level for level, colour in enumerate(palette(SPEC).tolist())}
-    levels = mel_levels(fragments, SPEC).numpy()
-    found = np.apply_along_axis(lambda colour: colours[tuple(colour)], 3, edge_images)
+    samples = EDGE_SPEC.fragment_samples
+    assert tensors(frontend.get_input_details()) == {"waveform": (np.float32, [1, samples])}
+    assert tensors(frontend.get_output_details()) == {"image": (np.uint8, [1, *EDGE_SPEC.image_shape])}
+    swell = np.sin(np.arange(samples) / 3) * np.linspace(0, 1, samples)
+    fragments = np.stack([rng.uniform(-0.5, 0.5, samples), swell, np.zeros(samples)]).astype(np.float32)
+    images = np.concatenate([frontend(waveform=fragment[np.newaxis])["image"] for fragment in fragments])
+    colours = {tuple(colour): level for level, colour in enumerate(palette(EDGE_SPEC).tolist())}
+    levels = mel_levels(fragments, EDGE_SPEC).numpy()
+    found = np.apply_along_axis(lambda colour: colours[tuple(colour)], 3, images)
     assert np.abs(found - levels).max() <= 1
-    assert (found != levels).sum(axis=(1, 2)).max() <= 9  # of 90,000
-    np.testing.assert_array_equal(edge_images[3], images[3])  # silence
-    assert [np.ptp(image) > 20 for image in levels] == [True, True, True, False]
+    assert (found != levels).mean() < 1e-3
+    assert [np.ptp(image) > 2 for image in levels] == [True, True, False]
 
 
 def test_a_failed_conversion_has_code_and_output_in_its_message(tmp_path: Path, images: np.ndarray) -> None:
     with pytest.raises(ConversionError) as failure:
-        convert(str(tmp_path / "nowhere"), tmp_path, images, SPEC)
+        convert(str(tmp_path / "nowhere"), tmp_path, images, EDGE_SPEC)
     assert "Converting to int8 ended with code 1:" in str(failure.value)
     assert "Converting to frontend, onnx, dynamic, float16 ended with code 1:" in str(failure.value)
     assert "SavedModel file does not exist" in str(failure.value)
@@ -147,7 +140,7 @@ def test_a_converter_that_aborts_raises_an_error(
     program = "import os, sys; sys.stderr.write('LLVM ERROR: out of luck'); sys.stderr.flush(); os.abort()"
     convert_by(program, monkeypatch)
     with pytest.raises(ConversionError, match=r"Converting to int8 ended with code -6:\nLLVM ERROR: out of luck"):
-        convert("model", tmp_path, images, SPEC)
+        convert("model", tmp_path, images, EDGE_SPEC)
 
 
 def test_an_interrupted_conversion_kills_its_children(
@@ -161,5 +154,5 @@ def test_an_interrupted_conversion_kills_its_children(
         ticked.wait()
 
     with pytest.raises(KeyboardInterrupt):
-        convert("model", tmp_path, images, SPEC, wait)
+        convert("model", tmp_path, images, EDGE_SPEC, wait)
     assert [child.wait() for child in children] == [-signal.SIGKILL] * 2

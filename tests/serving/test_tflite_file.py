@@ -35,9 +35,9 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
 
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS, ids=["LiteRT", "TensorFlow"])
-def test_one_file_answers_as_the_pair(interpreter: type[Interpreter], small_edge_files: Path) -> None:
+def test_one_file_answers_as_the_pair(interpreter: type[Interpreter], edge_files: Path) -> None:
     def runner(name: str, signature: str) -> Callable[..., dict[str, np.ndarray]]:
-        return interpreter(str(small_edge_files / name), num_threads=2).get_signature_runner(signature)
+        return interpreter(str(edge_files / name), num_threads=2).get_signature_runner(signature)
 
     audio = runner(AUDIO_FILE, "waveform")
     frontend, classifier = runner(FRONTEND_FILE, "waveform"), runner(CLASSIFIER_FILES["int8"], "image")
@@ -47,22 +47,22 @@ def test_one_file_answers_as_the_pair(interpreter: type[Interpreter], small_edge
         np.testing.assert_array_equal(audio(waveform=fragment[np.newaxis])["probabilities"], expected)
 
 
-def test_tensors_have_the_names_of_the_signature(small_edge_files: Path) -> None:
+def test_tensors_have_the_names_of_the_signature(edge_files: Path) -> None:
     for name, taken, given in [
         (AUDIO_FILE, "waveform", "probabilities"),
         (FRONTEND_FILE, "waveform", "image"),
         *((file, "image", "probabilities") for file in CLASSIFIER_FILES.values()),
     ]:
-        interpreter = Interpreter(str(small_edge_files / name))
+        interpreter = Interpreter(str(edge_files / name))
         assert interpreter.get_signature_list() == {taken: {"inputs": [taken], "outputs": [given]}}
         assert [one["name"] for one in interpreter.get_input_details()] == [taken]
         assert [one["name"] for one in interpreter.get_output_details()] == [given]
 
 
-def test_the_merged_file_has_built_in_operations_and_the_front_end_in_float32(small_edge_files: Path) -> None:
-    model = unpack((small_edge_files / AUDIO_FILE).read_bytes())
+def test_the_merged_file_has_built_in_operations_and_the_front_end_in_float32(edge_files: Path) -> None:
+    model = unpack((edge_files / AUDIO_FILE).read_bytes())
     assert {code.customCode for code in model.operatorCodes} == {None}
-    frontend = unpack((small_edge_files / FRONTEND_FILE).read_bytes()).subgraphs[0]
+    frontend = unpack((edge_files / FRONTEND_FILE).read_bytes()).subgraphs[0]
     head = model.subgraphs[0].operators[: len(frontend.operators)]
     assert [(list(one.inputs), list(one.outputs)) for one in head] == [
         (list(one.inputs), list(one.outputs)) for one in frontend.operators
@@ -71,12 +71,12 @@ def test_the_merged_file_has_built_in_operations_and_the_front_end_in_float32(sm
     assert [(one.type, list(one.shape)) for one in tensors] == [(one.type, list(one.shape)) for one in frontend.tensors]
 
 
-def test_weights_are_those_of_the_pair_and_aligned(small_edge_files: Path) -> None:
-    content = (small_edge_files / AUDIO_FILE).read_bytes()
+def test_weights_are_those_of_the_pair_and_aligned(edge_files: Path) -> None:
+    content = (edge_files / AUDIO_FILE).read_bytes()
     start = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
     buffers = [one.data for one in unpack(content).buffers if one.data is not None]
     assert {(one.__array_interface__["data"][0] - start) % 16 for one in buffers} == {0}
-    pair = [unpack((small_edge_files / name).read_bytes()) for name in (FRONTEND_FILE, CLASSIFIER_FILES["int8"])]
+    pair = [unpack((edge_files / name).read_bytes()) for name in (FRONTEND_FILE, CLASSIFIER_FILES["int8"])]
     weights = [one.data.tobytes() for model in pair for one in model.buffers if one.data is not None]
     assert [one.tobytes() for one in buffers[: len(weights)]] == weights
 
