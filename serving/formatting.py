@@ -38,6 +38,11 @@ def decimal(value: float | None, places: int = 3) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.{places}f}"
 
 
+def rounded_p(p_value: float) -> str:
+    """Format a p-value, such as ``0.031`` or ``< 0.001``."""
+    return "<\N{NO-BREAK SPACE}0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
 def megabytes(size_bytes: int) -> str:
     """Format a size in units of 1,000,000 bytes, such as ``36.2 MB``."""
     return _on_one_line(f"{size_bytes / 1e6:.1f} MB")

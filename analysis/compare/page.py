@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
@@ -22,17 +20,16 @@ from tumbao.analysis.compare.scores import (
     Board,
     Estimate,
     Findings,
-    Leak,
     Score,
     find,
 )
 from tumbao.analysis.compare.trial import Trial
-from tumbao.analysis.figures import LEAKY_NOTE, SYNTHETIC_NOTE, heat_map, picture
+from tumbao.analysis.figures import figure_note, picture
 from tumbao.components.evaluation.metrics import RESAMPLES
 from tumbao.components.ingest.splits import is_leaky
 from tumbao.components.ingest.tables import write_csv
-from tumbao.serving.formatting import decimal, percent
-from tumbao.serving.page import WIDTH_INCHES, Look, template, write_page
+from tumbao.serving.formatting import decimal, percent, rounded_p
+from tumbao.serving.page import Look, template, write_page
 
 PAGE = "index.html"
 
@@ -61,34 +58,28 @@ def write_comparison(
         "text": {one.__name__: one for one in (deviation, ends, outcome, points, rounded_p, signed, split)}
         | {"FEW_SONGS": FEW_SONGS},
     }
+    note = figure_note(synthetic=findings.synthetic, leaky=findings.boards[0].leaky)
     page = template(Path(__file__).parent).render(
         **context,
         trials=len(trials),
-        pictures={name: picture(note, plot) for name, note, plot in _figures(findings)},
+        pictures={name: picture(note, plot) for name, plot in _figures(findings)},
         resamples=RESAMPLES,
         enough=ENOUGH,
     )
     write_page(out / "table.md", template(Path(__file__).parent, "table.md.j2").render(**context))
-    write_page(out / "table.csv", comma_separated(findings))
+    rows = [_row(findings, board, one) for board in findings.boards for one in board.scores]
+    write_page(out / "table.csv", write_csv(rows[0], rows))
     write_page(out / "trials.json", as_json(findings, trials, library, failed))
     write_page(out / PAGE, page)
     return findings
 
 
-def _figures(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], Figure]]]:
-    """Yield name, note and plot function of each figure that the findings allow."""
+def _figures(findings: Findings) -> Iterator[tuple[str, Callable[[Look], Figure]]]:
+    """Yield name and plot function of each figure that the findings allow."""
     board = findings.boards[0]
-    library = SYNTHETIC_NOTE if findings.synthetic else ""
-    note = " · ".join(filter(None, [library, LEAKY_NOTE if board.leaky else ""]))
-    yield "accuracies", note, partial(accuracies, board, findings.reference)
-    yield "genres", note, partial(f1_by_genre, board, findings.genres)
-    by_cost = partial(accuracy_by_cost, board, findings.reference)
-    if any(megabytes := [(score.cost.tflite_bytes or 0) / 1e6 for score in board.scores]):
-        yield "size", note, partial(by_cost, "Accuracy and size", "TFLite file, MB", megabytes)
-    if any(seconds := [score.cost.train_seconds for score in board.scores]):
-        yield "training", note, partial(by_cost, "Accuracy and training", "time of one training, s", seconds)
-    if findings.leaks:
-        yield "leaks", library, partial(leak_effects, findings.leaks)
+    yield "accuracies", partial(accuracies, board, findings.reference)
+    if any(score.cost.tflite_bytes for score in board.scores):
+        yield "size", partial(accuracy_by_size, board, findings.reference)
 
 
 def accuracies(board: Board, reference: str, look: Look) -> Figure:
@@ -104,19 +95,26 @@ def accuracies(board: Board, reference: str, look: Look) -> Figure:
         axes.plot(estimate.value, row, "o", color=colour, markerfacecolor=colour if clear else theme.panel)
         if score.model == reference:
             axes.axvline(estimate.value, color=theme.second, linewidth=1, linestyle=":", zorder=0)
-    _rows(axes, [score.model for score in board.scores], look)
+    axes.set_yticks(range(len(board.scores)), [score.model for score in board.scores], color=theme.ink)
+    axes.set_ylim(len(board.scores) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.margins(x=0.04)
+    axes.grid(axis="x")
+    axes.spines["left"].set_visible(False)
     axes.set_xlabel(f"share of fragments, {split(board.protocol)}")
     return figure
 
 
-def accuracy_by_cost(board: Board, reference: str, title: str, axis: str, costs: Sequence[float], look: Look) -> Figure:
-    """Plot accuracy against a cost on a logarithmic scale; models with a cost of 0 are left out."""
+def accuracy_by_size(board: Board, reference: str, look: Look) -> Figure:
+    """Plot accuracy against the size of the TFLite file; models without one are left out."""
     theme = look.theme
-    figure, axes = look.panel(title, 3.3)
-    for rank, (score, x) in enumerate(zip(board.scores, costs, strict=True), start=1):
-        accuracy = score.accuracy
-        if not x:
+    figure, axes = look.panel("Accuracy and size", 3.3)
+    for rank, score in enumerate(board.scores, start=1):
+        if not score.cost.tflite_bytes:
             continue
+        accuracy, x = score.accuracy, score.cost.tflite_bytes / 1e6
         layer = 2 + len(board.scores) - rank  # the more accurate model is on top
         axes.vlines(x, accuracy.low, accuracy.high, color=theme.muted, linewidth=1, alpha=0.5, zorder=1)
         colour = theme.second if score.model == reference else theme.first
@@ -128,48 +126,10 @@ def accuracy_by_cost(board: Board, reference: str, title: str, axis: str, costs:
     axes.xaxis.set_minor_formatter("")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.margins(x=0.12)
-    axes.set_xlabel(axis)
+    axes.set_xlabel("TFLite file, MB")
     axes.set_ylabel(f"accuracy, {split(board.protocol)}")
     axes.grid(axis="both")
     return figure
-
-
-def f1_by_genre(board: Board, genres: Sequence[str], look: Look) -> Figure:
-    """Plot F1 by model (rows) and genre (columns); the figure widens with the number of genres."""
-    theme, f1 = look.theme, np.array([[one.value for one in score.f1] for score in board.scores])
-    width = max(WIDTH_INCHES, 1.5 + 0.46 * len(genres))
-    figure, axes = look.panel("F1 by genre", 1.3 + _ROW_INCHES * len(f1), width)
-    heat_map(axes, f1, [score.model for score in board.scores], genres, look)
-    for (row, column), value in np.ndenumerate(f1):
-        colour = theme.panel if value > 0.55 else theme.ink
-        label = "–" if np.isnan(value) else f"{value:.2f}"
-        axes.text(column, row, label, ha="center", va="center", fontsize=8, color=colour)
-    return figure
-
-
-def leak_effects(found: Sequence[Leak], look: Look) -> Figure:
-    """Plot each model's accuracy under both splits, joined by a line."""
-    theme, rows = look.theme, range(len(found))
-    figure, axes = look.panel("Effect of the split by fragment", 1.25 + _ROW_INCHES * len(found))
-    apart, fragment = [one.apart.value for one in found], [one.fragment.value for one in found]
-    axes.hlines(rows, apart, fragment, color=theme.muted, linewidth=1.5, zorder=1)
-    axes.plot(apart, rows, "o", color=theme.first)
-    axes.plot(fragment, rows, "D", color=theme.second)
-    _rows(axes, [one.model for one in found], look)
-    axes.set_xlabel(f"● {split(found[0].protocol)}   ◆ {split('fragment')}", loc="right")
-    return figure
-
-
-def _rows(axes: Axes, names: Sequence[str], look: Look) -> None:
-    """Label the rows from top to bottom and format the x axis in percent."""
-    axes.set_yticks(range(len(names)), names, color=look.theme.ink)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.margins(x=0.04)
-    axes.grid(axis="x")
-    axes.spines["left"].set_visible(False)
 
 
 def outcome(findings: Findings) -> str:
@@ -205,11 +165,6 @@ def signed(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
-def rounded_p(p_value: float) -> str:
-    """Format a p-value, such as ``0.031`` or ``< 0.001``."""
-    return "<\N{NO-BREAK SPACE}0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
 def ends(estimate: Estimate, *, share: bool) -> str:
     """Format an interval, such as ``81.0–88.4``: in percent if `share` is set, else with three decimals."""
     return "–".join(f"{100 * end:.1f}" if share else f"{end:.3f}" for end in (estimate.low, estimate.high))
@@ -222,12 +177,6 @@ def deviation(estimate: Estimate, *, share: bool) -> str:
 
 def _joined(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def comma_separated(findings: Findings) -> str:
-    """Return CSV with a row for each model and protocol; undefined values are empty."""
-    rows = [_row(findings, board, one) for board in findings.boards for one in board.scores]
-    return write_csv(rows[0], rows)
 
 
 def as_json(findings: Findings, trials: Sequence[Trial], library: str, failures: Mapping[str, str]) -> str:

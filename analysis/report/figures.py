@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from tumbao.analysis.figures import heat_map
 from tumbao.components.evaluation.metrics import Confidence, Scores, SongMetrics, wilson_interval
 from tumbao.components.evaluation.run_data import (
     PAPER_ACCURACY,
@@ -24,6 +23,7 @@ from tumbao.components.evaluation.run_data import (
     Component,
     ComponentState,
     SampleImage,
+    Search,
 )
 from tumbao.schema.hierarchy import has_subgenres, main_genres
 from tumbao.schema.mel_spec import MelSpec
@@ -31,6 +31,9 @@ from tumbao.serving.page import WIDTH_INCHES, Look, Theme, frequencies
 
 STATE_SIGNS: dict[ComponentState, str] = {"ran": "✓", "cached": "↻", "failed": "✗", "not run": "–"}
 """A sign for each state, so that colour is not the only cue."""
+
+LEAST_SPAN = 0.2
+"""Smallest range of accuracies in the panels of a search, so that single fragments do not look important."""
 
 
 def by_epoch(history: Mapping[str, Any], metric: str, look: Look) -> Figure:
@@ -67,7 +70,7 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look:
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     theme, size = look.theme, max(WIDTH_INCHES, 0.55 * len(genres) + 1.0)
     figure, axes = look.panel("True and predicted genre", size + 0.1, size)
-    heat_map(axes, shares, genres, genres, look)
+    _plot_cells(axes, shares, genres, look)
     for (row, column), count in np.ndenumerate(matrix):
         colour = theme.panel if shares[row, column] > 0.55 else theme.ink if count else theme.muted
         axes.text(column, row - 0.12, str(count), ha="center", va="center", weight="bold", color=colour)
@@ -80,6 +83,20 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look:
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return figure
+
+
+def _plot_cells(axes: Axes, shares: npt.NDArray[np.float64], genres: Sequence[str], look: Look) -> None:
+    """Plot shares [g, g] as cells between thin lines."""
+    theme, ticks, borders = look.theme, range(len(genres)), np.arange(len(genres) + 1) - 0.5
+    colours = LinearSegmentedColormap.from_list("share", [theme.panel, theme.first])
+    axes.imshow(shares, cmap=colours, vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(ticks, genres, rotation=35, ha="right", rotation_mode="anchor", color=theme.ink)
+    axes.set_yticks(ticks, genres, color=theme.ink)
+    axes.set_xticks(borders, minor=True)
+    axes.set_yticks(borders, minor=True)
+    axes.grid(which="minor", linewidth=1.5, color=theme.panel)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
 
 
 def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str]], look: Look) -> Figure:
@@ -174,6 +191,61 @@ def learning_curve(curve: Sequence[tuple[int, float]], look: Look) -> Figure:
     axes.set(xlabel="training songs of each genre, at most", ylabel="balanced accuracy", ylim=(0, 1.05))
     axes.grid(axis="y")
     return figure
+
+
+def search_figure(search: Search, look: Look) -> Figure:
+    """Plot validation accuracy by each setting, a panel for each."""
+    accuracies = [one.accuracy for one in search.trials]
+    weights = sorted({one.l2 for one in search.trials})
+    figure = look.figure(WIDTH_INCHES, 6.0)
+    figure.suptitle("Settings and validation accuracy", x=0.02, ha="left", fontsize=11, weight="bold")
+    layers, units, dropout, l2, rate, legend = figure.subplots(3, 2, sharey=True).flat
+    for axes, name, values in (
+        (layers, "dense layers", [len(one.units) for one in search.trials]),
+        (units, "total units", [sum(one.units) for one in search.trials]),
+        (dropout, "dropout", [one.dropout for one in search.trials]),
+        (l2, "L2", [weights.index(one.l2) for one in search.trials]),
+        (rate, "learning rate", [one.learning_rate for one in search.trials]),
+    ):
+        _panel(axes, search, values, look.theme)
+        axes.set_xlabel(name)
+    layers.xaxis.set_major_locator(MaxNLocator(integer=True))
+    units.set_xscale("symlog", base=2, linthresh=16, linscale=0.5)
+    units.set_xlim(-6, 2048)
+    units.set_xticks([0, 32, 256, 1024], ["0", "32", "256", "1024"])
+    units.minorticks_off()
+    l2.set_xticks(range(len(weights)), list(map(_short, weights)))
+    l2.set_xlim(-0.6, len(weights) - 0.4)
+    rate.set_xscale("log")
+    rate.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    rate.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    rate.xaxis.set_minor_formatter(NullFormatter())
+    lowest = min(*accuracies, max(accuracies) - LEAST_SPAN)
+    margin = 0.1 * (max(accuracies) - lowest)
+    rate.set_ylim(lowest - margin, max(accuracies) + margin)
+    for axes in (layers, dropout, rate):
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    legend.legend(*rate.get_legend_handles_labels(), loc="center", frameon=False, labelspacing=1)
+    legend.axis("off")
+    return figure
+
+
+def _panel(axes: Axes, search: Search, values: Sequence[float], theme: Theme) -> None:
+    points = {one.number: (value, one.accuracy) for one, value in zip(search.trials, values, strict=True)}
+    marked = {search.given: ("s", theme.muted, "this run's"), search.paper: ("D", theme.second, "the paper's")}
+    others = [point for number, point in points.items() if number not in marked]
+    axes.plot([x for x, _ in others], [y for _, y in others], "o", color=theme.first, alpha=0.7, label="random")
+    for number, (marker, colour, label) in marked.items():
+        if number is not None:
+            axes.plot(*points[number], marker, color=colour, label=label)
+    axes.plot(*points[search.best.number], "o", ms=13, mfc="none", mec=theme.ink, mew=1.3, label="best")
+    axes.grid(axis="y")
+    axes.margins(x=0.12)
+
+
+def _short(value: float) -> str:
+    """Format a small number, such as 3e-4."""
+    return f"{value:.0e}".replace("e-0", "e-") if value else "0"
 
 
 def _set_shares(axes: Axes, label: str, legend: str) -> None:
