@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from tumbao.datasets.demo.harmony import Key, Section, nearest, voicing
-from tumbao.datasets.demo.score import Feel, Note, Score, Track
+from tumbao.datasets.demo.harmony import Key, Section, nearest, scale, voicing
+from tumbao.datasets.demo.score import Note, Score, Track
 
 _SINGERS = {"choir": 52, "voice": 53, "oboe": 68, "cor anglais": 69, "flute": 73}
 """General MIDI programs that represent the singer, the same in every genre; no genre uses them for its instruments."""
@@ -21,7 +21,7 @@ _SINGERS = {"choir": 52, "voice": 53, "oboe": 68, "cor anglais": 69, "flute": 73
 _FULL_SECONDS, _SHORT_SECONDS, _SHORT_SHARE = (92.0, 104.0), (66.0, 88.0), 1 / 8
 
 _JITTER_SECONDS, _VELOCITY_SPREAD, _DRIFT = (0.005, 0.016), (5.0, 12.0), (0.0, 0.015)
-"""Ranges of a band's timing, dynamics and tempo, see `Feel`."""
+"""Ranges of a band's timing, dynamics and tempo, see `Score.humanise`."""
 
 _LEFT_OUT, _GHOSTS = (0.02, 0.25), (0.02, 0.2)
 """Ranges of the shares of strokes that a drum leaves out and adds."""
@@ -155,7 +155,7 @@ class Arrangement:
                 last = closing and order == len(rhythm) - 1
                 duration = min(max(duration, 1.5) if last else duration, end - beat)
                 chord = section.chord_at(beat)
-                pitch = _step(self.key.scale(chord), pitch, step, low, high)
+                pitch = _step(scale(self.key, chord), pitch, step, low, high)
                 if last or duration >= 1 or order == 0:
                     pitch = nearest(chord.tones, pitch, low, high)
                 accent = 8 if offset % 1 == 0 else -4
@@ -169,8 +169,8 @@ class Arrangement:
     ) -> None:
         """Add a second voice to the track, `below` scale steps lower than the melody (2 for thirds, 5 for sixths)."""
         for note in melody:
-            scale = self.key.scale(section.chord_at(note.start))
-            pitch = _step(scale, note.pitch, -below, note.pitch - 24, note.pitch + 12)
+            steps = scale(self.key, section.chord_at(note.start))
+            pitch = _step(steps, note.pitch, -below, note.pitch - 24, note.pitch + 12)
             track.notes.append(Note(note.start, note.duration, pitch, max(1, int(note.velocity * gain))))
 
     def finish(
@@ -199,7 +199,7 @@ class Arrangement:
             self._fade()
         self._vary_strokes(subdivision / 2)
         jitter, spread = self.rng.uniform(*_JITTER_SECONDS), self.rng.uniform(*_VELOCITY_SPREAD)
-        self.score.humanise(Feel(swing, subdivision, jitter, spread, self.rng.uniform(*_DRIFT)), self.rng)
+        self.score.humanise(swing, subdivision, jitter, spread, self.rng.uniform(*_DRIFT), self.rng)
         self.score.tracks = [track for track in self.score.tracks if track.notes]
         self.score.facts |= {
             "form": [f"{section.name} {section.bars}" for section in self.sections],

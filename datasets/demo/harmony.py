@@ -79,20 +79,17 @@ class Key:
         """Parse a progression such as "i | iv V7": bars separated by "|", chords of one bar by spaces."""
         return tuple(tuple(self.chord(symbol) for symbol in bar.split()) for bar in text.split("|"))
 
-    def scale(self, chord: Chord) -> tuple[int, ...]:
-        """Return the key's seven pitch classes, altered where the chord requires it (leading note over V7 in minor)."""
-        return _scale(self, chord)
-
 
 @functools.cache
-def _scale(key: Key, chord: Chord) -> tuple[int, ...]:
-    scale = tuple((key.tonic + step) % 12 for step in (_MINOR if key.mode == "minor" else _MAJOR))
+def scale(key: Key, chord: Chord) -> tuple[int, ...]:
+    """Return the key's seven pitch classes, altered where the chord requires it (leading note over V7 in minor)."""
+    pitches = tuple((key.tonic + step) % 12 for step in (_MINOR if key.mode == "minor" else _MAJOR))
     altered = {}
     for tone in chord.tones:
-        if tone not in scale:
-            natural = next(pitch for pitch in ((tone - 1) % 12, (tone + 1) % 12) if pitch in scale)
+        if tone not in pitches:
+            natural = next(pitch for pitch in ((tone - 1) % 12, (tone + 1) % 12) if pitch in pitches)
             altered[natural] = tone
-    return tuple(altered.get(pitch, pitch) for pitch in scale)
+    return tuple(altered.get(pitch, pitch) for pitch in pitches)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,12 +52,10 @@ def compose(genre: str, index: int, seed: int) -> Score:
     """Compose one song; `index` is its number within the genre, from 0.
 
     A library holds the first songs of a genre; any other index is a song new to it. `facts` holds title, tempo, key,
-    form and details of the genre. Raises ValueError if the genre is unknown, or index or seed is negative.
+    form and details of the genre. Raises ValueError if the genre is unknown.
     """
     if genre not in _COMPOSERS:
         raise ValueError(f"No such genre in the demo library. Expected one of {', '.join(GENRES)}. Received: {genre!r}")
-    if index < 0 or seed < 0:
-        raise ValueError(f"Expected index and seed of 0 or more. Received: index={index}, seed={seed}")
     composing, naming = np.random.SeedSequence([seed, index, *genre.encode()]).spawn(2)
     score = _COMPOSERS[genre](np.random.default_rng(composing))
     noun, complement = np.random.default_rng(naming).integers((len(_NOUNS), len(_COMPLEMENTS)))
@@ -86,15 +84,8 @@ def make_library(
     """Compose the library in `out` (`<genre>/<song>.mp3` and `library.json`); existing songs of the same library stay.
 
     Each song depends only on seed (0 or more), genre and number. `workers` defaults to the number of processors.
-    Returns all songs by genre and number. Raises ValueError if an argument is out of range or `out` holds another
-    library.
+    Returns all songs by genre and number. Raises UserError if `out` holds another library.
     """
-    if songs_per_genre < 1:
-        raise UserError(f"Expected at least 1 song in each genre. Received: songs_per_genre={songs_per_genre}")
-    if seed < 0:
-        raise UserError(f"Expected a seed of 0 or more. Received: seed={seed}")
-    if workers is not None and workers < 1:
-        raise UserError(f"Expected at least 1 process. Received: workers={workers}")
     header = {"synthetic": True, "generator": "tumbao demo-library", "version": VERSION}
     header |= {"seed": seed, "songs_per_genre": songs_per_genre}
     songs = _listed(out, header)

@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+import pretty_midi
 import symusic
 
 from tumbao.datasets.demo import soundfont
@@ -89,7 +90,7 @@ def _mix(song: symusic.core.ScoreSecond) -> Waveform:
 
 @functools.cache
 def _font() -> bytes:
-    return soundfont.playable(soundfont.source().read_bytes())
+    return soundfont.playable(Path(pretty_midi.__file__).with_name("TimGM6mb.sf2").read_bytes())
 
 
 def _synthesizer() -> symusic.core.Synthesizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tumbao.datasets.demo.arrangement import Arrangement, Cell, Form, Motif, begin, pick
+from tumbao.datasets.demo.arrangement import Arrangement, Cell, Form, begin, pick
 from tumbao.datasets.demo.harmony import Section, voicing
 from tumbao.datasets.demo.score import Hit, Score, Track, strokes
 
@@ -113,7 +113,9 @@ def compose(rng: np.random.Generator) -> Score:
         elif section.name == "solo":
             song.sing(pick(rng, (trumpets, piano)), section, call, 67, 86, rest_beats=1.0, velocity=100)
         else:
-            _brass(song, trumpets, trombones, section, riff)
+            lead = song.sing(trumpets, section, riff, 67, 84, rest_beats=0.5, velocity=98)
+            song.harmonise(trumpets, section, lead)
+            song.harmonise(trombones, section, lead, 7)
     last = {"timbales": (_CRASH, 100), "congas": (_OPEN, 110), "bongo": (_HEMBRA, 100)}
     return song.finish(bass, (piano, trumpets, trombones), last, rng.uniform(0, 0.05), 0.5)
 
@@ -173,12 +175,6 @@ def _montuno(piano: Track, section: Section, two_first: bool, full: bool) -> Non
                 piano.chord(start + beat, 0.45, (tone - 12, tone, tone + 12) if full else (tone, tone + 12), velocity)
             else:
                 piano.chord(start + beat, 0.4, [pitch for pitch in shape if pitch != tone], velocity - 10)
-
-
-def _brass(song: Arrangement, trumpets: Track, trombones: Track, section: Section, riff: tuple[Motif, ...]) -> None:
-    lead = song.sing(trumpets, section, riff, 67, 84, rest_beats=0.5, velocity=98)
-    song.harmonise(trumpets, section, lead)
-    song.harmonise(trombones, section, lead, 7)
 
 
 def _hits(players: tuple[Track, ...], bass: Track, section: Section, two_first: bool) -> None:

@@ -74,23 +74,6 @@ class Track:
                     self.add(start + turn * cycle + offset, 0.2, pitch, velocity * gain)
 
 
-@dataclasses.dataclass(frozen=True)
-class Feel:
-    """Timing and dynamics of a band.
-
-    `swing` is the delay of every second subdivision as a fraction of it (0 is straight), `subdivision` its length in
-    quarter notes. `jitter_seconds` is the standard deviation of note starts and `velocity_spread` that of velocities;
-    both last for some notes: who is late stays late for a while. `drift` is the standard deviation of the tempo, as a
-    fraction of it.
-    """
-
-    swing: float
-    subdivision: float
-    jitter_seconds: float
-    velocity_spread: float
-    drift: float
-
-
 def _wander(rng: np.random.Generator, steps: int, memory: float) -> np.ndarray:
     """Draw a stationary autoregressive process of first order with variance 1, [steps]."""
     noise = rng.normal(size=steps)
@@ -117,26 +100,39 @@ class Score:
         self.tracks.append(Track(name, program, level, pan, is_drum))
         return self.tracks[-1]
 
-    def humanise(self, feel: Feel, rng: np.random.Generator) -> None:
-        """Move the notes off the grid, vary their velocities and let the tempo drift."""
+    def humanise(
+        self,
+        swing: float,
+        subdivision: float,
+        jitter_seconds: float,
+        velocity_spread: float,
+        drift: float,
+        rng: np.random.Generator,
+    ) -> None:
+        """Move the notes off the grid, vary their velocities and let the tempo drift.
+
+        `swing` is the delay of every second subdivision as a fraction of it (0 is straight), `subdivision` its length
+        in quarter notes. `jitter_seconds`, `velocity_spread` and `drift` (a fraction of the tempo) are standard
+        deviations, which last for some notes: who is late stays late for a while.
+        """
         beats_per_second = self.quarter_bpm / 60
         for track in self.tracks:
             track.notes.sort(key=lambda note: (note.start, note.pitch))
-            grid = np.array([note.start for note in track.notes]) / feel.subdivision
+            grid = np.array([note.start for note in track.notes]) / subdivision
             swung = (np.round(grid) % 2 == 1) & (np.abs(grid - np.round(grid)) < 1e-3)
             late = rng.normal(0, 0.5) + 0.8 * _wander(rng, len(grid), _TIMING_MEMORY) + 0.6 * rng.normal(size=len(grid))
-            jitter = np.clip(late, -3, 3) * feel.jitter_seconds * track.looseness * beats_per_second
-            starts = np.maximum(0, (grid + feel.swing * swung) * feel.subdivision + jitter)
+            jitter = np.clip(late, -3, 3) * jitter_seconds * track.looseness * beats_per_second
+            starts = np.maximum(0, (grid + swing * swung) * subdivision + jitter)
             louder = 0.7 * _wander(rng, len(grid), _LEVEL_MEMORY) + 0.7 * rng.normal(size=len(grid))
-            velocities = np.array([note.velocity for note in track.notes]) + feel.velocity_spread * louder
+            velocities = np.array([note.velocity for note in track.notes]) + velocity_spread * louder
             velocities = np.clip(np.round(velocities), 12, 127)
             track.notes = [
                 Note(float(start), note.duration, note.pitch, int(velocity))
                 for note, start, velocity in zip(track.notes, starts, velocities, strict=True)
             ]
         beats = np.arange(4.0, max((note.start for track in self.tracks for note in track.notes), default=0.0), 4.0)
-        drift = 1 + feel.drift * np.clip(_wander(rng, len(beats), _TEMPO_MEMORY), -3, 3)
-        self.tempos = list(zip(beats.tolist(), (self.quarter_bpm * drift).tolist(), strict=True))
+        tempos = self.quarter_bpm * (1 + drift * np.clip(_wander(rng, len(beats), _TEMPO_MEMORY), -3, 3))
+        self.tempos = list(zip(beats.tolist(), tempos.tolist(), strict=True))
 
     def midi(self) -> bytes:
         """Write the song as a standard MIDI file; the same score returns the same bytes."""

@@ -13,20 +13,15 @@ from __future__ import annotations
 import itertools
 import math
 import struct
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pretty_midi
 
-_LOOP_START, _LOOP_END, _LOOP_START_COARSE, _LOOP_END_COARSE = 2, 3, 45, 50
+_LOOP_START, _LOOP_END = 2, 3
 _DELAY, _ATTACK, _HOLD, _DECAY, _SUSTAIN, _RELEASE = range(33, 39)
-_KEY_RANGE, _COARSE_TUNE, _FINE_TUNE, _SCALE_TUNING, _ROOT_KEY = 43, 51, 52, 56, 58
+_KEY_RANGE, _FINE_TUNE, _SCALE_TUNING, _ROOT_KEY = 43, 52, 56, 58
 _SAMPLE_ID, _LOOPED = 53, 54
-_REWRITTEN = {
-    *(_LOOP_START, _LOOP_END, _LOOP_START_COARSE, _LOOP_END_COARSE, _COARSE_TUNE),
-    *(_DELAY, _ATTACK, _HOLD, _DECAY, _SUSTAIN, _RELEASE),
-}
+_REWRITTEN = {_LOOP_START, _LOOP_END, _DELAY, _ATTACK, _HOLD, _DECAY, _SUSTAIN, _RELEASE}
 """Generators of SoundFont 2 that are replaced by a sample header, or by another envelope."""
 
 _TIMECENTS_READ_TOO_LOW = 12_000
@@ -39,20 +34,6 @@ _HEADER = struct.Struct("<20sIIIIIBbHH")
 
 Zone = dict[int, int]
 Samples = npt.NDArray[np.int16]
-
-
-def source() -> Path:
-    """Find the General MIDI sound font in the installed pretty_midi (TimGM6mb.sf2).
-
-    Raises FileNotFoundError if this version of pretty_midi does not include it.
-    """
-    path = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The sound font that pretty_midi ships is missing. Expected: {path}. "
-            "Install the version of pretty_midi that the locks name."
-        )
-    return path
 
 
 def playable(font: bytes) -> bytes:
@@ -91,7 +72,7 @@ def _root_key(zone: Zone, header_key: int) -> int:
     root = zone.get(_ROOT_KEY, header_key)
     high, low = divmod(zone.get(_KEY_RANGE, _TOP_KEY << 8), 256)
     middle = (low + high) // 2
-    shift = zone.get(_SCALE_TUNING, 100) / 100 * (middle - root) + _signed(zone, _COARSE_TUNE)
+    shift = zone.get(_SCALE_TUNING, 100) / 100 * (middle - root)
     return min(_TOP_KEY, max(0, round(middle - shift)))
 
 
@@ -119,8 +100,8 @@ class _UnrolledLoops:
 
     def points(self, zone: Zone, start: int, end: int, loop_start: int, loop_end: int) -> tuple[int, int, int, int]:
         """Find start and end of a zone's sample and loop in the extended samples; unroll a short loop."""
-        loop_start += _signed(zone, _LOOP_START) + 32_768 * _signed(zone, _LOOP_START_COARSE)
-        loop_end += _signed(zone, _LOOP_END) + 32_768 * _signed(zone, _LOOP_END_COARSE)
+        loop_start += _signed(zone, _LOOP_START)
+        loop_end += _signed(zone, _LOOP_END)
         period = loop_end - loop_start
         if not zone.get(_LOOPED) or not 0 < period < _LONG_LOOP_SAMPLES:
             return start, end, loop_start, loop_end

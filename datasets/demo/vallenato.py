@@ -11,7 +11,7 @@ import numpy as np
 
 from tumbao.datasets.demo.arrangement import Arrangement, Cell, Form, Motif, begin, pick
 from tumbao.datasets.demo.harmony import Section, nearest, voicing
-from tumbao.datasets.demo.score import Hit, Note, Score, Track, strokes
+from tumbao.datasets.demo.score import Hit, Score, Track, strokes
 
 _LOW, _OPEN, _SLAP, _EDGE = 66, 65, 62, 60
 _SCRAPE = 73
@@ -40,44 +40,40 @@ class _Air:
     buttons: tuple[float, ...]
 
 
-_DUPLE_CELLS: tuple[Cell, ...] = (
-    ((0, 0.5), (0.5, 0.5), (1, 1), (2, 0.5), (2.5, 0.5), (3, 1)),
-    ((0.5, 0.5), (1, 0.5), (1.5, 0.5), (2, 1.5)),
-    ((0, 1), (1, 1), (2, 0.5), (2.5, 1.5)),
-    ((1, 0.5), (1.5, 0.5), (2, 0.5), (2.5, 0.5), (3, 1)),
-)
-_DUPLE_RUNS: tuple[Cell, ...] = (
-    tuple((step / 2, 0.5) for step in range(8)),
-    ((0, 0.5), (0.5, 0.5), (1, 0.5), (1.5, 0.5), (2, 1), (3, 0.25), (3.25, 0.25), (3.5, 0.5)),
-    ((0, 0.25), (0.25, 0.25), (0.5, 0.5), (1, 0.5), (1.5, 0.5), (2.5, 0.5), (3, 0.5), (3.5, 0.5)),
-    ((0.5, 0.5), (1, 0.5), (1.5, 0.5), (2, 0.5), (2.5, 0.5), (3, 1)),
-)
-_COMPOUND_CELLS: tuple[Cell, ...] = (
-    ((0, 1), (1, 0.5), (1.5, 1), (2.5, 0.5)),
-    ((0, 0.5), (0.5, 0.5), (1, 0.5), (1.5, 1.5)),
-    ((0.5, 0.5), (1, 0.5), (1.5, 0.5), (2, 0.5), (2.5, 0.5)),
-    ((0, 1), (1, 1), (2, 1)),
-)
-_COMPOUND_RUNS: tuple[Cell, ...] = (
-    tuple((step / 2, 0.5) for step in range(6)),
-    ((0, 0.5), (0.5, 0.5), (1, 0.5), (1.5, 1), (2.5, 0.5)),
-    ((0, 0.25), (0.25, 0.25), (0.5, 0.5), (1, 0.5), (1.5, 0.5), (2, 0.5), (2.5, 0.5)),
-)
 _DUPLE = _Metre(
     (2, 2),
     2,
     strokes([step / 2 for step in range(8)], (_OPEN, _OPEN, _SLAP, _LOW) * 2, range(82, 114, 4)),
     strokes((0, 1, 1.5, 2, 3, 3.5), (_SCRAPE,) * 6, (96, 74, 70, 92, 74, 70)),
-    _DUPLE_CELLS,
-    _DUPLE_RUNS,
+    cells=(
+        ((0, 0.5), (0.5, 0.5), (1, 1), (2, 0.5), (2.5, 0.5), (3, 1)),
+        ((0.5, 0.5), (1, 0.5), (1.5, 0.5), (2, 1.5)),
+        ((0, 1), (1, 1), (2, 0.5), (2.5, 1.5)),
+        ((1, 0.5), (1.5, 0.5), (2, 0.5), (2.5, 0.5), (3, 1)),
+    ),
+    runs=(
+        tuple((step / 2, 0.5) for step in range(8)),
+        ((0, 0.5), (0.5, 0.5), (1, 0.5), (1.5, 0.5), (2, 1), (3, 0.25), (3.25, 0.25), (3.5, 0.5)),
+        ((0, 0.25), (0.25, 0.25), (0.5, 0.5), (1, 0.5), (1.5, 0.5), (2.5, 0.5), (3, 0.5), (3.5, 0.5)),
+        ((0.5, 0.5), (1, 0.5), (1.5, 0.5), (2, 0.5), (2.5, 0.5), (3, 1)),
+    ),
 )
 _COMPOUND = _Metre(
     (6, 8),
     1.5,
     strokes([step / 4 for step in range(12)], (_OPEN, _SLAP, _OPEN) * 4, range(74, 110, 3)),
     strokes((0, 0.5, 1, 1.5, 2, 2.5), (_SCRAPE,) * 6, (98, 62, 74, 92, 62, 74)),
-    _COMPOUND_CELLS,
-    _COMPOUND_RUNS,
+    cells=(
+        ((0, 1), (1, 0.5), (1.5, 1), (2.5, 0.5)),
+        ((0, 0.5), (0.5, 0.5), (1, 0.5), (1.5, 1.5)),
+        ((0.5, 0.5), (1, 0.5), (1.5, 0.5), (2, 0.5), (2.5, 0.5)),
+        ((0, 1), (1, 1), (2, 1)),
+    ),
+    runs=(
+        tuple((step / 2, 0.5) for step in range(6)),
+        ((0, 0.5), (0.5, 0.5), (1, 0.5), (1.5, 1), (2.5, 0.5)),
+        ((0, 0.25), (0.25, 0.25), (0.5, 0.5), (1, 0.5), (1.5, 0.5), (2, 0.5), (2.5, 0.5)),
+    ),
 )
 _PASEO_CAJA = strokes(
     (0, 1, 1.5, 2, 2.5, 3, 3.5), (_LOW, _SLAP, _OPEN, _EDGE, _OPEN, _SLAP, _OPEN), (96, 78, 84, 70, 90, 84, 96)
@@ -149,7 +145,10 @@ def compose(rng: np.random.Generator) -> Score:
             played = song.sing(accordion, section, runs, 62, 84, rest_beats=0.5, velocity=96)
             if rng.random() < 0.7:
                 song.harmonise(accordion, section, played, int(pick(rng, (2, 5))), 0.8)
-    accordion.notes += _high_reeds(accordion)
+    accordion.notes += [  # the second row of reeds, an octave above the melody
+        dataclasses.replace(note, pitch=note.pitch + 12, velocity=round(note.velocity * 0.75))
+        for note in accordion.notes
+    ]
     return song.finish(
         bass,
         (accordion, buttons),
@@ -182,14 +181,6 @@ def _basses(bass: Track, buttons: Track, section: Section, air: _Air) -> None:
         for offset in air.buttons:
             shape = voicing(section.chord_at(start + offset), 57, shape)
             buttons.chord(start + offset, 0.3, shape, 66)
-
-
-def _high_reeds(accordion: Track) -> list[Note]:
-    """Return the notes of the second row of reeds, an octave above the melody."""
-    return [
-        dataclasses.replace(note, pitch=note.pitch + 12, velocity=round(note.velocity * 0.75))
-        for note in accordion.notes
-    ]
 
 
 def _fills(song: Arrangement, accordion: Track, section: Section, runs: tuple[Motif, ...]) -> None:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -39,17 +38,9 @@ def test_songs_are_reproducible_and_differ_by_genre_index_and_seed() -> None:
     assert digest.decode().strip() in {hashlib.sha256(song).hexdigest() for song in songs}
 
 
-@pytest.mark.parametrize(
-    ("song", "message"),
-    [
-        (("polka", 0, 7), r"Expected one of bachata, .*Received: 'polka'"),
-        (("salsa", -1, 7), "0 or more"),
-        (("salsa", 0, -7), "0 or more"),
-    ],
-)
-def test_unknown_songs_are_refused(song: tuple[str, int, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        compose(*song)
+def test_an_unknown_genre_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Expected one of bachata, .*Received: 'polka'"):
+        compose("polka", 0, 7)
 
 
 def test_rendering_does_not_depend_on_songs_rendered_before() -> None:
@@ -96,22 +87,6 @@ def test_an_interrupted_library_is_completed_by_the_next_call(tmp_path: Path) ->
     for song in listed["songs"]:
         assert song["file"].startswith(f"{song['genre']}/")
         assert {"title", "bpm", "meter", "key", "mode", "form", "instruments"} <= song.keys()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"songs_per_genre": 0}, "at least 1 song.*Received: songs_per_genre=0"),
-        ({"seed": -1}, "Received: seed=-1"),
-        ({"workers": 0}, "Received: workers=0"),
-    ],
-)
-def test_arguments_are_checked_before_anything_is_written(
-    tmp_path: Path, arguments: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_library(tmp_path / "out", **arguments)
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_other_songs_is_refused(tmp_path: Path) -> None:

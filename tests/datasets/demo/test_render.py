@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tumbao.datasets.demo import render
 from tumbao.datasets.demo.render import SAMPLE_RATE_HZ, Waveform, waveform
 from tumbao.datasets.demo.score import Score
 
@@ -67,9 +66,3 @@ def test_plucked_strings_decay_and_winds_do_not() -> None:
         return float(sound[int(0.7 * SECOND) : int(0.8 * SECOND)].max() / sound.max())
 
     assert held(25) < 0.4 < held(71)
-
-
-def test_a_missing_sound_font_is_an_error_with_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.soundfont.pretty_midi, "__file__", "/nowhere/pretty_midi/__init__.py")
-    with pytest.raises(FileNotFoundError, match=r"Expected: /nowhere/pretty_midi/TimGM6mb\.sf2"):
-        render.soundfont.source()
