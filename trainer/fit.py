@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
-from packaging.version import Version
 
 from tumbao.components.ingest import progress
 from tumbao.schema.errors import UserError
@@ -43,44 +40,23 @@ TUNED_RATE = 0.1
 """Learning rate while the backbone's last block is fine-tuned, as a share of the initial one."""
 
 
-@keras.saving.register_keras_serializable("tumbao")
-class TwoLevelCrossentropy(keras.losses.Loss):
-    """Mean of the cross-entropies of sub-genres and of genres, in nats.
+def two_level_crossentropy(leaves: Sequence[str], label_smoothing: float = 0.0) -> Callable[[Any, Any], Any]:
+    """Return a loss: the mean of the cross-entropies of sub-genres and of genres, in nats, float32 [n].
 
     A genre's probability and its label are sums over its sub-genres, so labels may be soft (mixup). Label smoothing
     spreads its share over all sub-genres on one level, over all genres on the other. `leaves` names the outputs.
     """
+    genres, genre_of = grouped(leaves)
 
-    def __init__(
-        self,
-        leaves: Sequence[str],
-        label_smoothing: float = 0.0,
-        name: str = "two_level_crossentropy",
-        reduction: str = "sum_over_batch_size",
-    ) -> None:
-        super().__init__(name=name, reduction=reduction)
-        self._leaves, self._label_smoothing = tuple(leaves), label_smoothing
-        genres, genre_of = grouped(self._leaves)
-        self._genres, self._genre_of = len(genres), genre_of.tolist()
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Compute the loss float32 [n] from labels (one-hot or soft) and probabilities, both float32 [n, leaves]."""
-        to_genres = ops.one_hot(self._genre_of, self._genres, dtype=y_pred.dtype)  # [leaves, genres]
-        levels = ((y_true, y_pred), (ops.matmul(y_true, to_genres), ops.matmul(y_pred, to_genres)))
+    def loss(true: Any, predicted: Any) -> Any:
+        to_genres = ops.one_hot(genre_of.tolist(), len(genres), dtype=predicted.dtype)  # [leaves, genres]
+        levels = ((true, predicted), (ops.matmul(true, to_genres), ops.matmul(predicted, to_genres)))
         of_leaves, of_genres = (
-            keras.losses.categorical_crossentropy(true, predicted, label_smoothing=self._label_smoothing)
-            for true, predicted in levels
+            keras.losses.categorical_crossentropy(*level, label_smoothing=label_smoothing) for level in levels
         )
         return (of_leaves + of_genres) / 2
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments."""
-        return {
-            "leaves": list(self._leaves),
-            "label_smoothing": self._label_smoothing,
-            "name": self.name,
-            "reduction": self.reduction,
-        }
+    return loss
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -135,7 +111,7 @@ def fit(
     """Train a head and restore the weights of its best epoch.
 
     With `training.fine_tune`, the head's layers of VGG-16's last block are frozen at first. `genres` are the names of
-    the outputs: with sub-genres the loss is `TwoLevelCrossentropy`.
+    the outputs: with sub-genres the loss is `two_level_crossentropy`.
 
     The history has `epochs` (a list with loss, accuracy, val_loss, val_accuracy), `best_epoch` (from 1) and
     `class_weights`.
@@ -176,7 +152,7 @@ def _compile(model: keras.Model, training: Training, rate: float, steps: int, ge
     smoothing = training.label_smoothing
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
-        loss=TwoLevelCrossentropy(genres, smoothing)
+        loss=two_level_crossentropy(genres, smoothing)
         if has_subgenres(genres)
         else keras.losses.CategoricalCrossentropy(label_smoothing=smoothing),
         metrics=["accuracy"],
@@ -226,21 +202,7 @@ def load_head(file: str) -> keras.Model:
     with tempfile.TemporaryDirectory(prefix="tumbao-head-") as folder:
         local = f"{folder}/{HEAD_FILE}"
         tf.io.gfile.copy(file, local)
-        try:
-            return keras.models.load_model(local, compile=False)
-        except (TypeError, ValueError):
-            with zipfile.ZipFile(local) as archive:
-                reject_newer_keras(file, json.loads(archive.read("metadata.json"))["keras_version"])
-            raise
-
-
-def reject_newer_keras(file: str, saved_by: str) -> None:
-    """Raise UserError if a model that cannot be read was saved by a newer Keras, as that of another lane."""
-    if Version(saved_by) > Version(keras.__version__):
-        raise UserError(
-            f"Expected a model of Keras {keras.__version__} or older. Received: {file}, saved by Keras {saved_by}. "
-            "Continue in the lane that trained it (`make LANE=tfx-1.21`), or train again with another --workspace."
-        )
+        return keras.models.load_model(local, compile=False)
 
 
 def release_memory(head: keras.Model) -> None:

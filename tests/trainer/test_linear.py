@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tumbao.schema.errors import UserError
-from tumbao.trainer.linear import Songs, fit_regression, song_means, to_keras
+from tumbao.trainer.linear import Songs, fit_regression, to_keras
 
 GROUPS = (4, 12)
 
@@ -23,13 +23,6 @@ def predict(found: object, features: np.ndarray) -> np.ndarray:
     return np.asarray(to_keras(found)(features.astype(np.float32)))  # type: ignore[arg-type]
 
 
-def test_a_song_counts_once_however_many_fragments_it_has() -> None:
-    features = np.array([[1.0], [3.0], [10.0]])
-    means = song_means(features, np.array([1, 1, 0]), ["b", "b", "a"])
-    assert means.features.tolist() == [[10.0], [2.0]]
-    assert means.labels.tolist() == [0, 1]
-
-
 @pytest.mark.parametrize("genres", [2, 4])
 def test_the_keras_model_is_scikit_learns(genres: int) -> None:
     train, test = songs(40, genres, 1), songs(9, genres, 2)
@@ -42,15 +35,6 @@ def test_the_keras_model_is_scikit_learns(genres: int) -> None:
     sklearns = LogisticRegression(C=found.penalty, class_weight="balanced", max_iter=2_000)
     sklearns.fit(scaled(train.features), train.labels)
     np.testing.assert_allclose(predict(found, test.features), sklearns.predict_proba(scaled(test.features)), atol=1e-5)
-
-
-def test_the_mean_of_logits_is_the_logit_of_the_mean() -> None:
-    found = fit_regression(songs(40, 3, 1), 3, GROUPS)
-    fragments = songs(6, 3, 5).features
-    logits = np.log(predict(found, fragments))
-    of_mean = np.log(predict(found, fragments.mean(axis=0, keepdims=True)))[0]
-    mean = logits.mean(axis=0)
-    np.testing.assert_allclose(mean - mean[0], of_mean - of_mean[0], atol=1e-4)
 
 
 def test_composed_songs_of_another_scale_help_few_songs() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import FINE
-from tumbao.serving.model_info import CLASSIFIER_FILES
 from tumbao.trainer.backbones import BACKBONES
 from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.descriptors import descriptor_names
@@ -121,17 +117,6 @@ def test_it_learns_and_is_the_same_when_loaded(name: str, tmp_path: Path, monkey
     np.testing.assert_allclose(load_head(str(tmp_path / HEAD_FILE))(features), probabilities, atol=1e-6)
 
 
-@pytest.mark.parametrize(("version", "error"), [("99.1.0", UserError), (keras.__version__, TypeError)])
-def test_a_head_that_a_newer_keras_saved_is_rejected(version: str, error: type[Exception], tmp_path: Path) -> None:
-    keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization()]).save(tmp_path / "known.keras")
-    with zipfile.ZipFile(tmp_path / "known.keras") as known, zipfile.ZipFile(tmp_path / HEAD_FILE, "w") as unknown:
-        for name in known.namelist():
-            content = known.read(name).replace(b'"momentum": 0.99', b'"momentum": 0.99, "of_later": 1')
-            unknown.writestr(name, json.dumps({"keras_version": version}) if name == "metadata.json" else content)
-    with pytest.raises(error, match="saved by Keras 99.1.0" if error is UserError else "of_later"):
-        load_head(str(tmp_path / HEAD_FILE))
-
-
 @pytest.mark.parametrize("name", ["crnn", "cnn-lstm"])
 def test_unrolled_loops_predict_the_same(name: str) -> None:
     model = find_model(name)
@@ -140,17 +125,3 @@ def test_unrolled_loops_predict_the_same(name: str) -> None:
     straight = without_loops(head)
     assert all(layer.unroll for layer in straight.layers if isinstance(layer, keras.layers.LSTM | keras.layers.GRU))
     np.testing.assert_allclose(straight(features), head(features), atol=1e-6)
-
-
-def test_a_head_without_loops_is_left_as_it_is() -> None:
-    head = find_model("cnn").head_for(SHAPES["levels"], 3, find_model("cnn").settings())
-    assert without_loops(head) is head
-
-
-def test_every_model_is_described() -> None:
-    for name, model in MODELS.items():
-        assert model.name == name
-        assert model.after
-        assert model.summary
-        assert 0 < len(model.precisions) == len(set(model.precisions) & CLASSIFIER_FILES.keys())
-        assert not model.option_of or model.option_of in MODELS

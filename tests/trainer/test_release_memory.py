@@ -17,7 +17,6 @@ from tumbao.trainer.cross_validation import Fold
 from tumbao.trainer.dataset import Records
 from tumbao.trainer.fit import release_memory, train_head
 from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.search import tuner
 from tumbao.trainer.training import Training
 
 SHAPE = (2, 2, 512)
@@ -45,25 +44,6 @@ def test_the_memory_of_a_head_and_its_optimizer_is_released(records: Records) ->
     assert values(variables) > 3 * 512 * 8  # weights, and Adam's two moments of each
     release_memory(head)
     assert values(variables) == 0
-
-
-def test_a_head_without_an_optimizer_is_released() -> None:
-    head = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
-    release_memory(head)
-    assert values(head.variables) == 0
-
-
-@pytest.mark.filterwarnings(r"ignore:(currentThread|getName)\(\):DeprecationWarning")  # KerasTuner locks with it
-def test_a_search_releases_its_heads(records: Records, tmp_path: Path) -> None:
-    heads = []
-
-    def once(settings: Training) -> tuple[keras.Model, dict[str, Any]]:
-        heads.append(train(records, settings))
-        return heads[-1]
-
-    tuner(once, records, SETTINGS, trials=2, folder=str(tmp_path / "search")).search()
-    assert len(heads) == 2
-    assert sum(values(head.variables) for head, _ in heads) == 0
 
 
 def test_a_cross_validation_releases_its_heads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import pytest
 
-from tumbao.components.ingest import progress
 from tumbao.trainer.dataset import Arrays, Records, class_weights, mixed
 from tumbao.trainer.fit import HEAD_FILE, KeepBest, fit, train_head
 from tumbao.trainer.models.registry import PAPER, find_model
@@ -101,24 +100,9 @@ def test_only_dense_heads_are_compiled_with_xla(
     assert compiled == recurrent.jit_compile
 
 
-def test_every_batch_is_reported(records: Splits) -> None:
-    reports: list[tuple[str, int, int]] = []
-    with progress.listen(lambda *step: reports.append(step)):
-        trained_with(records)
-    assert reports == [("train", done, 6) for done in range(7)]
-
-
 def test_a_loss_that_is_not_finite_ends_training_with_advice(records: Splits) -> None:
     with pytest.raises(ValueError, match=r"not a number.*--learning-rate"):
         trained_with(records, learning_rate=1e30, epochs=1)
-
-
-def test_patience_ends_training_without_improvement() -> None:
-    rng = np.random.default_rng(1)
-    noise = Arrays([rng.normal(size=(24, 3))], rng.integers(0, 2, 24), np.arange(24), 2)
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")])
-    history = fit(model, noise, noise, Training(epochs=50, patience=3, learning_rate=1e-12, units=()))
-    assert len(history["epochs"]) <= history["best_epoch"] + 3 < 50
 
 
 def test_patience_starts_again_with_fine_tuning() -> None:

@@ -9,28 +9,13 @@ import tensorflow as tf
 from tumbao.components.ingest import fragments
 from tumbao.components.ingest.mel import mel_image
 from tumbao.datasets.demo.library import compose_file
-from tumbao.pipeline.composed_songs import SEED, SONGS_PER_GENRE
+from tumbao.pipeline.composed_songs import SEED
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.fit import train_head
 from tumbao.trainer.models.tumbao import TUMBAO, composed_songs
-from tumbao.trainer.rhythm import rhythm, rhythm_names
-
-
-def test_the_package_has_as_many_composed_songs_of_each_genre() -> None:
-    songs = composed_songs(GENRES)
-    assert songs is not None
-    assert songs.features.shape == (len(GENRES) * SONGS_PER_GENRE, len(rhythm_names()))
-    assert np.bincount(songs.labels).tolist() == [SONGS_PER_GENRE] * len(GENRES)
-
-
-def test_labels_follow_the_order_of_the_genres() -> None:
-    some, all_of_them = composed_songs(["salsa", "bachata"]), composed_songs(GENRES)
-    assert some is not None
-    assert all_of_them is not None
-    salsa = all_of_them.features[all_of_them.labels == GENRES.index("salsa")]
-    np.testing.assert_array_equal(some.features[some.labels == 0], salsa)
+from tumbao.trainer.rhythm import rhythm
 
 
 def test_there_are_none_for_a_genre_that_is_not_composed() -> None:

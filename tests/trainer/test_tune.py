@@ -23,7 +23,6 @@ from tumbao.trainer.search import (
     LEARNING_RATE,
     UNITS,
     HeadTuner,
-    search_space,
     tuner,
     values_of,
     with_values,
@@ -101,11 +100,6 @@ def test_the_papers_settings_come_first_then_the_given_ones_then_random_ones(who
         assert with_values(GIVEN, values_of(one) or {}) == one
 
 
-def test_equal_initial_settings_are_tried_once() -> None:
-    assert search.initial_trials(Training(epochs=9)) == [values_of(Training())]
-    assert search.initial_trials(Training(units=(1, 2, 3, 4))) == [values_of(Training())]
-
-
 def test_an_interrupted_search_continues_with_the_same_results(
     whole: tuple[Tried, HeadTuner], begin: Begin, tmp_path: Path
 ) -> None:
@@ -138,15 +132,6 @@ def test_a_search_with_damaged_state_starts_again(begin: Begin, tmp_path: Path) 
     again = Tried()
     begin(again, tmp_path / "search", 1).search()
     assert len(again.settings) == 1
-
-
-def test_only_layers_that_exist_have_a_width() -> None:
-    oracle = search.SeededSearch([], 99, 0)
-    trials = [oracle.populate_space(str(number))["values"] for number in range(40)]
-    assert {one["layers"] for one in trials} == {0, 1, 2, 3}
-    for one in trials:
-        assert [f"units_{layer}" in one for layer in (1, 2, 3)] == [layer <= one["layers"] for layer in (1, 2, 3)]
-        assert set(one) <= {choice.name for choice in search_space().space}
 
 
 def test_equally_accurate_trials_are_sorted_by_loss_then_by_number(begin: Begin, tmp_path: Path) -> None:
