@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
-from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
@@ -26,34 +27,14 @@ class ServingError(RuntimeError):
     """TensorFlow Serving could not load the model; the message contains the end of the output."""
 
 
-class ModelServer:
-    """The Predict API of TensorFlow Serving for a SavedModel."""
-
-    def __init__(self, saved_model: str) -> None:
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
-        loaded = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], saved_model)
-        method = tf.saved_model.PREDICT_METHOD_NAME
-        self._definitions = {name: one for name, one in loaded.signature_def.items() if one.method_name == method}
-        self.signatures = sorted(self._definitions)
-
-    def predict(self, request: PredictRequest) -> PredictResponse:
-        """Run the requested signature, `serving_default` by default, with all its inputs and outputs."""
-        name = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-        if name not in self._definitions:
-            raise ValueError(f"Expected one of the signatures {', '.join(self.signatures)}. Received: {name!r}")
-        signature = self._definitions[name]
-        if request.inputs.keys() != signature.inputs.keys():
-            raise ValueError(f"{name}: expected the inputs {[*signature.inputs]}. Received: {[*request.inputs]}")
-        feeds = {}
-        for alias, declared in signature.inputs.items():
-            expected, received = _form(declared), _form(request.inputs[alias])
-            if expected.dtype != received.dtype or not expected.is_compatible_with(received):
-                raise ValueError(f"{name}: expected {alias} as {expected}. Received: {received}")
-            feeds[declared.name] = tf.make_ndarray(request.inputs[alias])
-        values = self._session.run({alias: output.name for alias, output in signature.outputs.items()}, feeds)
-        response = PredictResponse(outputs={alias: tf.make_tensor_proto(value) for alias, value in values.items()})
-        response.model_spec.CopyFrom(request.model_spec)
-        return response
+def predict(model: Any, request: PredictRequest) -> dict[str, tf.Tensor]:
+    """Run the requested signature of a loaded SavedModel, `serving_default` by default."""
+    name = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+    if name not in model.signatures:
+        raise ValueError(f"Expected one of the signatures {', '.join(model.signatures)}. Received: {name!r}")
+    inputs = {alias: tf.constant(tf.make_ndarray(tensor)) for alias, tensor in request.inputs.items()}
+    outputs: dict[str, tf.Tensor] = model.signatures[name](**inputs)
+    return outputs
 
 
 def replay(saved_model: str) -> dict[str, list[str]]:
@@ -69,26 +50,26 @@ def replay(saved_model: str) -> dict[str, list[str]]:
 
 def _failures(saved_model: str) -> dict[str, list[str]]:
     """Replay in this process; `replay` runs this."""
-    server = ModelServer(saved_model)
+    model = tf.saved_model.load(saved_model)
     failures: dict[str, list[str]] = {}
     file = f"{saved_model}/{WARMUP_FILE}"
     for record in tf.data.TFRecordDataset(file).as_numpy_iterator() if tf.io.gfile.exists(file) else ():
         log = PredictionLog.FromString(record).predict_log
         name = log.request.model_spec.signature_name
         try:
-            failures.setdefault(name, []).extend(_differences(log.response, server.predict(log.request)))
-        except (ValueError, tf.errors.OpError) as error:
+            failures.setdefault(name, []).extend(_differences(log.response, predict(model, log.request)))
+        except (ValueError, TypeError, tf.errors.OpError) as error:
             reason = str(error).partition("\n\t [[")[0].splitlines()[-1]
             failures.setdefault(name, []).append(f"refuses its warm-up request: {reason}")
-    return {name: failures.get(name, ["has no warm-up request"]) for name in sorted({*server.signatures, *failures})}
+    return {name: failures.get(name, ["has no warm-up request"]) for name in sorted({*model.signatures, *failures})}
 
 
-def _differences(expected: PredictResponse, received: PredictResponse) -> list[str]:
-    if expected.outputs.keys() != received.outputs.keys():
-        return [f"answers with {sorted(received.outputs)}, expected {sorted(expected.outputs)}"]
+def _differences(expected: PredictResponse, received: Mapping[str, tf.Tensor]) -> list[str]:
+    if expected.outputs.keys() != received.keys():
+        return [f"answers with {sorted(received)}, expected {sorted(expected.outputs)}"]
     differences = []
     for name, tensor in sorted(expected.outputs.items()):
-        theirs, ours = tf.make_ndarray(tensor), tf.make_ndarray(received.outputs[name])
+        theirs, ours = tf.make_ndarray(tensor), received[name].numpy()
         if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
             expected_form = f"{theirs.dtype} {theirs.shape}"
             differences.append(f"answers with {ours.dtype} {ours.shape} of {name}, expected {expected_form}")
@@ -99,10 +80,6 @@ def _differences(expected: PredictResponse, received: PredictResponse) -> list[s
             far = float(np.abs(ours - theirs).max())
             differences.append(f"is up to {far:.3f} off in {name}, expected {TOLERANCE} at most")
     return differences
-
-
-def _form(tensor: TensorProto | TensorInfo) -> tf.TensorSpec:
-    return tf.TensorSpec(tf.TensorShape(tensor.tensor_shape), tf.as_dtype(tensor.dtype))
 
 
 def write_warmup(saved_model: str, spec: MelSpec) -> None:

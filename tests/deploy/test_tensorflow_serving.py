@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import grpc
 import numpy as np
@@ -29,7 +30,7 @@ from tumbao.components.ingest.fragments import Fragment, read
 from tumbao.components.ingest.mel import mel_image
 from tumbao.serving.calibration import Calibration, temper
 from tumbao.serving.model_info import ASSETS_FOLDER
-from tumbao.serving.model_server import MODEL_NAME, ModelServer
+from tumbao.serving.model_server import MODEL_NAME, predict
 from tumbao.serving.signatures import save
 from tumbao.trainer.model import final_model
 
@@ -76,18 +77,19 @@ def expected(song: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def server(pushed: Path) -> ModelServer:
-    return ModelServer(str(pushed / "1"))
+def model(pushed: Path) -> Any:
+    return tf.saved_model.load(str(pushed / "1"))
 
 
 @pytest.fixture
-def address(server: ModelServer) -> Iterator[str]:
+def address(model: Any) -> Iterator[str]:
     """Serve the model by gRPC, as TensorFlow Serving does."""
 
     class Predict(service.PredictionServiceServicer):
         def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:  # noqa: N802
             assert request.model_spec.name == MODEL_NAME
-            return server.predict(request)
+            outputs = predict(model, request).items()
+            return PredictResponse(outputs={name: tf.make_tensor_proto(value) for name, value in outputs})
 
     with ThreadPoolExecutor(1) as pool:
         running = grpc.server(pool)
@@ -122,7 +124,7 @@ def test_the_client_predicts_a_song_by_grpc(
 
 def test_the_request_body_fits_the_default_signature(
     client: ModuleType,
-    server: ModelServer,
+    model: Any,
     pushed: Path,
     song: Path,
     expected: np.ndarray,
@@ -134,8 +136,8 @@ def test_the_request_body_fits_the_default_signature(
     assert body.keys() == {"instances"}  # no signature named: the default one
     records = [base64.b64decode(instance.pop("b64"), validate=True) for instance in body["instances"]]
     assert body["instances"] == [{}, {}]
-    response = server.predict(PredictRequest(inputs={"examples": tf.make_tensor_proto(records)}))
-    np.testing.assert_allclose(tf.make_ndarray(response.outputs["probabilities"]), expected, atol=1e-5)
+    outputs = predict(model, PredictRequest(inputs={"examples": tf.make_tensor_proto(records)}))
+    np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
 
 
 def test_the_files_are_consistent() -> None:
