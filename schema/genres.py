@@ -59,8 +59,7 @@ def one_spelling(names: Iterable[str], genres: Sequence[str] = ()) -> tuple[dict
         spelling = preferred.get(key, tidy)
         chosen |= dict.fromkeys(group, spelling)
         if key and len(group) > 1:
-            alike = len({tidy_genre(name) for name in group}) < len(group)
-            shown = [ascii(name) if alike or name != " ".join(name.split()) else name for name in sorted(group)]
+            shown = [name if name == tidy_genre(name) else ascii(name) for name in sorted(group)]
             merged.append(f"{', '.join(shown[:-1])} and {shown[-1]} are one genre: {spelling}")
     return {name: chosen[name] for name in counts}, tuple(merged)
 
@@ -75,21 +74,11 @@ def unknown_genre(name: str, genres: Collection[str]) -> str:
     """
     keys = {genre_key(genre): genre for genre in genres}
     near = difflib.get_close_matches(genre_key(name), keys, 1)
-    received = f"expected one of {', '.join(genres)}; received {_shown(name) if name.strip() else 'no genre'}"
+    shown = name if name.isprintable() else ascii(name)
+    received = f"expected one of {', '.join(genres)}; received {shown if name.strip() else 'no genre'}"
     head, separator, _ = name.partition(SEPARATOR)
     if separator and (genre := find_genre(head, genres)):
         return f"{received}; name the genre {genre} alone, or ask for sub-genres with --subgenres"
     if near:
-        return f"{received}; did you mean {_shown(keys[near[0]])}?"
+        return f"{received}; did you mean {keys[near[0]]}?"
     return received
-
-
-def _shown(name: str) -> str:
-    """Return a name, in ASCII if it contains characters that are invisible or only look like Latin letters."""
-    odd = [
-        character
-        for character in tidy_genre(name)
-        if not (character.isascii() and character.isprintable())
-        and not unicodedata.name(character, "").startswith("LATIN")
-    ]
-    return ascii(name) if odd else name

@@ -63,9 +63,5 @@ def roll_up(probabilities: np.ndarray, leaves: Sequence[str]) -> tuple[tuple[str
     >>> roll_up(np.array([0.5, 0.25, 0.25]), ["cumbia", "salsa", "salsa/dura"])
     (('cumbia', 'salsa'), array([0.5, 0.5]))
     """
-    if np.ndim(probabilities) < 1 or np.shape(probabilities)[-1] != len(leaves):
-        raise ValueError(
-            f"Expected a probability for each of {len(leaves)} leaves. Received: shape={np.shape(probabilities)}"
-        )
     genres, genre_of = grouped(leaves)
     return genres, np.asarray(probabilities, np.float64) @ np.eye(len(genres))[genre_of]

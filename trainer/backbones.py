@@ -19,19 +19,10 @@ from tumbao.trainer.weights import WeightsFile, ensure_vgg16
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """A frozen backbone.
+    """A frozen backbone; `pretrained` is the name of its pretrained weights, empty where it has none.
 
-    Parameters
-    ----------
-    name : str
-        Name of the backbone.
-    mel_spec : MelSpec
-        Parameters of its input images.
-    build : callable
-        File of its weights (None for seeded random ones) and dtype policy → keras.Model: images
-        [n, height, width, 3], RGB in 0..255, to features float32 [n, ...].
-    pretrained : str
-        Name of its pretrained weights; empty where it has none.
+    `build` makes the model of the file of its weights (None for seeded random ones) and the dtype policy: images of
+    `mel_spec` [n, height, width, 3], RGB in 0..255 → features float32 [n, ...].
     """
 
     name: str

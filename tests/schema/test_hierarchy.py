@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tumbao.schema.genres import GENRES
-from tumbao.schema.hierarchy import grouped, has_subgenres, in_order, main_genres, roll_up
+from tumbao.schema.hierarchy import has_subgenres, in_order, main_genres, roll_up
 
 LEAVES = ("cumbia", "salsa", "salsa/dura", "salsa/romantica", "vallenato/paseo", "vallenato/son")
 
@@ -31,19 +31,7 @@ def test_without_subgenres_leaves_and_genres_are_the_same(genres: tuple[str, ...
     np.testing.assert_array_equal(same, np.eye(len(genres)))
 
 
-def test_grouped_gives_the_index_of_each_leafs_genre() -> None:
-    assert has_subgenres(LEAVES)
-    genres, genre_of = grouped(LEAVES)
-    assert [genres[index] for index in genre_of] == list(main_genres(LEAVES))
-    assert genre_of.tolist() == [0, 1, 1, 1, 2, 2]
-
-
 def test_leaves_of_a_genre_are_adjacent() -> None:
     names = ["salsa choke", "salsa/dura", "cumbia", "salsa", "salsa/brava", "salsa"]
     assert in_order(names) == ("cumbia", "salsa", "salsa/brava", "salsa/dura", "salsa choke")
     assert in_order(reversed(GENRES)) == GENRES
-
-
-def test_another_number_of_probabilities_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"each of 6 leaves\. Received: shape=\(5,\)"):
-        roll_up(np.ones(5), LEAVES)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tumbao.schema.mel_spec import MelSpec
@@ -15,23 +13,7 @@ def test_the_default_is_the_papers_fragment() -> None:
     assert spec.image_shape == (300, 300, 3)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        ({"fragment_seconds": 0.33333}, "fragment_seconds=0.33333"),
-        ({"fragment_seconds": 0.05}, "fragment_seconds=0.05"),
-        ({"fragment_seconds": -30.0}, "fragment_seconds=-30"),
-        ({"mel_min_hz": -1.0}, "mel_min_hz=-1"),
-        ({"mel_min_hz": 11_025.0}, "mel_min_hz=11025"),
-        ({"mel_max_hz": 11_026.0}, "mel_max_hz=11026"),
-        ({"window_samples": 0}, "window_samples=0"),
-        ({"hop_samples": 0}, "hop_samples=0"),
-        ({"mel_bands": 0}, "mel_bands=0"),
-        ({"dynamic_range_db": 0.0}, "dynamic_range_db=0"),
-        ({"image_height": 0}, "image_height=0"),
-        ({"image_width": -300}, "image_width=-300"),
-    ],
-)
-def test_invalid_values_are_refused_by_name(wrong: dict[str, Any], named: str) -> None:
-    with pytest.raises(ValueError, match=f"Received: .*{named}"):
-        MelSpec(**wrong)
+@pytest.mark.parametrize("seconds", [0.33333, 0.05, -30.0])
+def test_a_fragment_is_a_whole_number_of_samples(seconds: float) -> None:
+    with pytest.raises(ValueError, match=f"Received: fragment_seconds={seconds}"):
+        MelSpec(fragment_seconds=seconds)

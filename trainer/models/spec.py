@@ -24,46 +24,19 @@ TrainHead = Callable[[Fragments, Fragments, Training, Sequence[str]], "tuple[ker
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model that the pipeline can train.
-
-    Parameters
-    ----------
-    name : str
-        Name of the model.
-    after : str
-        Authors of the idea.
-    summary : str
-        One-line description.
-    backbone : Backbone
-        The frozen backbone.
-    head : Head
-        Builds the trainable head, with initial weights from the settings' seed.
-    option_of : str
-        Name of the model of which this is another size; empty for an independent model.
-    training : mapping of str to Any
-        Defaults of `Training` for this model; the others are the paper's.
-    precisions : tuple of str
-        Precisions of the exported TFLite files; those that do not agree with the model are left out.
-    train : TrainHead or None
-        Training function, if the head is not trained by gradients.
-    used : tuple of str
-        Fields of `Training` that the model depends on.
-    tuned_backbone, tuned_head : Backbone and Head, or None
-        The same network divided earlier, so that the backbone's last block can be fine-tuned; None if that is not
-        possible.
-    """
+    """A model that the pipeline can train."""
 
     name: str
-    after: str
+    after: str  # authors of the idea
     summary: str
     backbone: Backbone
-    head: Head
-    option_of: str = ""
-    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    precisions: tuple[str, ...] = ("float16", "dynamic", "int8")
-    train: TrainHead | None = None
-    used: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Training))
-    tuned_backbone: Backbone | None = None
+    head: Head  # with initial weights from the settings' seed
+    option_of: str = ""  # the model of which this is another size
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # its own defaults of `Training`
+    precisions: tuple[str, ...] = ("float16", "dynamic", "int8")  # of the exported TFLite files
+    train: TrainHead | None = None  # if the head is not trained by gradients
+    used: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Training))  # settings that matter
+    tuned_backbone: Backbone | None = None  # the network divided earlier, so that the last block can be fine-tuned
     tuned_head: Head | None = None
 
     def settings(self, **values: Any) -> Training:

@@ -150,7 +150,7 @@ def test_spellings_of_a_genre_are_merged(
     assert catalog.notes == ("'SALSA ', Salsa and salsa are one genre: salsa",)
     details = {item.song: item.detail for item in catalog.rejected}
     assert details["salza/d.wav"].endswith("; received salza; did you mean salsa?")
-    assert r"received 's\u0430lsa'" in details["s\u0430lsa/d.wav"]
+    assert "received s\u0430lsa" in details["s\u0430lsa/d.wav"]
     decomposed = unicodedata.normalize("NFD", "Reggaetón")
     shutil.move(library / "salza", library / decomposed)
     genres = ("cumbia", "Salsa", "reggaetón")
