@@ -135,7 +135,7 @@ def main() -> None:
     }
     console = Console()
     table = Table("step", "mean s")
-    for step in ("upload", "wait", "decode", "model"):
+    for step in ("upload", "wait", "classify"):
         total, count = (
             float(re.search(rf'^tumbao_step_seconds_{kind}{{step="{step}"}} (\S+)$', steps, re.MULTILINE)[1])  # type: ignore[index] # always there
             for kind in ("sum", "count")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -27,6 +26,7 @@ from tumbao.serving.server.models import Model, Models
 from tumbao.serving.server.schemas import ApiError
 from tumbao.serving.server.uploads import Limits, TempStorage, Upload, receive
 
+_RETRY = {"Retry-After": "5"}
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +41,6 @@ class Job:
         self._results: list[dict[str, Any] | ApiError] = []
         self._started = time.monotonic()
         self._stopped = threading.Event()
-        self._decode_seconds = 0.0
 
     def run(self) -> None:
         """Classify the files; the target of the thread."""
@@ -81,8 +80,11 @@ class Job:
         return only.response() if len(results) == 1 and isinstance(only, ApiError) else JSONResponse({"files": files})
 
     def _answer(self, upload: Upload) -> dict[str, Any] | ApiError:
-        info, started, self._decode_seconds = self._model.info, time.monotonic(), 0.0
-        with contextlib.closing(read_song(self._pool, AudioSegment(str(upload.path)), info.mel, None)) as items:
+        info = self._model.info
+        with (
+            self._metrics.seconds.labels("classify").time(),
+            contextlib.closing(read_song(self._pool, AudioSegment(str(upload.path)), info.mel, None)) as items,
+        ):
             try:
                 return song_values(self._model.classifier.answer(upload.name, self._limited(items)), info)
             except AudioError as error:
@@ -97,23 +99,13 @@ class Job:
                 return _unavailable("no worker", f"{sentence} Try again in a few seconds.")
             except ApiError as error:
                 return error
-            finally:
-                self._metrics.seconds.labels("decode").observe(self._decode_seconds)
-                self._metrics.seconds.labels("model").observe(time.monotonic() - started - self._decode_seconds)
 
-    def _limited(self, items: Iterator[Fragment | SongSummary]) -> Iterator[Fragment | SongSummary]:
-        """Iterate over a song; stop if it is too long or the request has ended, and measure the decoding time."""
-        fragment_seconds = self._model.info.mel.fragment_seconds
-        while True:
-            started = time.monotonic()
-            try:
-                item = next(items, None)
-            finally:
-                self._decode_seconds += time.monotonic() - started
+    def _limited(self, items: Iterable[Fragment | SongSummary]) -> Iterator[Fragment | SongSummary]:
+        """Iterate over a song; stop if it is too long or the request has ended."""
+        for item in items:
             if self._stopped.is_set():
                 raise _StoppedError
-            if item is None:
-                return
+            fragment_seconds = self._model.info.mel.fragment_seconds
             seconds = item.seconds if isinstance(item, SongSummary) else item.index * fragment_seconds
             if seconds > self._limits.sound_minutes * 60:
                 sentence = f"is too long: at most {self._limits.sound_minutes:g} minutes of audio are accepted"
@@ -122,7 +114,7 @@ class Job:
 
 
 def _unavailable(reason: str, sentence: str) -> ApiError:
-    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, reason, sentence, {"Retry-After": "5"})
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, reason, sentence, _RETRY)
 
 
 class _StoppedError(Exception):
@@ -132,7 +124,6 @@ class _StoppedError(Exception):
 CLIENT_GONE = 499  # status, in log and metrics, of a request whose client disconnected before the answer
 
 _WORKER_TIMEOUT_SECONDS = 20.0  # time without output after which a decoder is stopped
-_MAX_RETRY_SECONDS = 60
 
 
 class ClassifyHandler:
@@ -145,7 +136,6 @@ class ClassifyHandler:
         self._pool = self._held.enter_context(WorkerPool(min(_WORKER_TIMEOUT_SECONDS, limits.seconds)))
         self._threads = ThreadPoolExecutor(limits.parallel, "classify")
         self._accepted = 0
-        self._mean_seconds = 1.0
 
     def close(self) -> None:
         """Release threads, processes and folders."""
@@ -187,7 +177,6 @@ class ClassifyHandler:
             job = Job(uploads, model, self._pool, self._limits, self._metrics)
             if not await self._wait(job, request, deadline):
                 return Response(status_code=CLIENT_GONE)
-            self._mean_seconds += 0.1 * (self._limits.seconds - (deadline - loop.time()) - self._mean_seconds)
         return job.response()
 
     async def _wait(self, job: Job, request: Request, deadline: float) -> bool:
@@ -209,9 +198,8 @@ class ClassifyHandler:
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
         if self._accepted >= self._limits.requests:
-            seconds = min(math.ceil(self._mean_seconds), _MAX_RETRY_SECONDS)
-            sentence = f"The server is busy with {self._accepted} requests. Try again in {seconds} s."
-            raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, "busy", sentence, {"Retry-After": str(seconds)})
+            sentence = f"The server is busy with {self._accepted} requests. Try again in a few seconds."
+            raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, "busy", sentence, _RETRY)
         self._accepted += 1
         try:
             with self._metrics.accepted.track_inprogress():
