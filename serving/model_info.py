@@ -9,17 +9,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.calibration import Calibration, temper
+from tumbao.serving.calibration import Calibration
 
 FORMAT_VERSION = 2
-"""Version of model.json; incremented when the meaning of a key changes or a key is removed, not when one is added.
-
-In version 1 the outputs have no temperature, so that whoever reads them has to apply it.
-"""
+"""Version of model.json; incremented when the meaning of a key changes or a key is removed, not when one is added."""
 
 ASSETS_FOLDER = "assets.extra"  # folder of the SavedModel that contains these files
 FRONTEND_FILE = "frontend.tflite"  # the mel front-end: waveform → image
@@ -124,12 +119,6 @@ class ModelInfo:
     name: str = "tumbao"
     format_version: int = FORMAT_VERSION
 
-    def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the probabilities [k, g] of fragments with the temperature, which version 1 has not in its graph."""
-        if self.calibration and self.format_version == 1:
-            return temper(probabilities, self.calibration.temperature)
-        return probabilities
-
     def write(self, folder: Path) -> Path:
         """Write model.json and labels.txt to an existing folder, and return the path of model.json."""
         (folder / LABELS_FILE).write_text("".join(f"{genre}\n" for genre in self.genres), encoding="utf-8")
@@ -147,9 +136,9 @@ class ModelInfo:
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as a model's description ({error})") from error
         version = values.get("format_version") if isinstance(values, dict) else None
-        if version not in range(1, FORMAT_VERSION + 1):
+        if version != FORMAT_VERSION:
             raise UserError(
-                f"{path}: expected format_version 1 to {FORMAT_VERSION}. Received: {version!r}. "
+                f"{path}: expected format_version {FORMAT_VERSION}. Received: {version!r}. "
                 "Use the version of tumbao that wrote this model, or train again with `tumbao run`."
             )
         try:

@@ -171,12 +171,12 @@ class TFLiteModel:
                 raw.append(outputs[PROBABILITIES][0])
                 distances.append(float(outputs[DISTANCE][0]) if rule else 0.0)
         inside = [rule is None or distance <= rule.threshold for distance in distances]
-        probabilities, answer = song_answer(self.info, np.stack(raw), distances)
+        probabilities = np.stack(raw)
         ends = [song.ending.seconds if padded else start + mel.fragment_seconds for start in starts]
         shares = map(tuple, probabilities.tolist())
         return SongPrediction(
             path=as_path(path),
-            answer=answer,
+            answer=song_answer(self.info, probabilities, distances),
             sections=sections(starts, ends[-1], probabilities),
             fragments=tuple(map(FragmentPrediction, starts, ends, shares, inside)),
             duration_seconds=song.ending.seconds,
@@ -197,19 +197,14 @@ class TFLiteModel:
             return self._classifier(image=image)
 
 
-def song_answer(
-    info: ModelInfo, probabilities: np.ndarray, distances: Sequence[float]
-) -> tuple[np.ndarray, SongAnswer]:
-    """Calibrate the probabilities [k, g] of a song's fragments, and combine them to the song's answer.
+def song_answer(info: ModelInfo, probabilities: np.ndarray, distances: Sequence[float]) -> SongAnswer:
+    """Combine the probabilities [k, g] of a song's fragments, and their distances, to the song's answer.
 
-    `distances` are those of the fragments; without `info.out_of_distribution` they are not read.
+    Without `info.out_of_distribution` the distances are not read.
     """
     rule = info.out_of_distribution
-    probabilities = info.calibrated(probabilities)
     answer = combine(probabilities, info.calibration.threshold if info.calibration else 0.0)
-    return probabilities, dataclasses.replace(
-        answer, confident=answer.confident and (rule is None or rule.accepts(distances))
-    )
+    return dataclasses.replace(answer, confident=answer.confident and (rule is None or rule.accepts(distances)))
 
 
 def _load(assets: Path, file: ModelFile, threads: int, signature: str) -> SignatureRunner:

@@ -51,7 +51,7 @@ def classify(address: str, song: str, info: ModelInfo) -> dict[str, object]:
             rows.append(tf.make_ndarray(response.outputs["probabilities"])[0])
             if info.out_of_distribution:
                 distances.append(float(tf.make_ndarray(response.outputs["distance"])[0]))
-    _, answer = song_answer(info, np.stack(rows), distances)
+    answer = song_answer(info, np.stack(rows), distances)
     genre = info.genres[answer.genre] if answer.confident else None
     return {"genre": genre, "probabilities": dict(zip(info.genres, answer.probabilities, strict=True))}
 

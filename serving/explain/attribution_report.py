@@ -34,7 +34,8 @@ from tumbao.serving.explain.attribution import (
 from tumbao.serving.explain.inversion import mel_image_levels, reconstruct_audio
 from tumbao.serving.explain.network import Network, NoGradientError, log_odds, run_on_levels
 from tumbao.serving.page import hz_at
-from tumbao.serving.song import SongAnswer, combine
+from tumbao.serving.predict import song_answer
+from tumbao.serving.song import SongAnswer
 
 MAX_SHARE = 0.2  # largest share of the image in a region or mask
 _ORDER = 8  # order of the Butterworth filter, which runs forwards and backwards: 96 dB per octave and no delay
@@ -219,9 +220,7 @@ def _analyse_fragments(
     probabilities = tf.nn.softmax(np.stack(logits)).numpy()
     if info.calibration:  # the model without the outputs that are served has no temperature
         probabilities = temper(probabilities, info.calibration.temperature)
-    rule = info.out_of_distribution
-    answer = combine(probabilities, info.calibration.threshold if info.calibration else 0.0)
-    answer = dataclasses.replace(answer, confident=answer.confident and (rule is None or rule.accepts(distances)))
+    answer = song_answer(info, probabilities, distances)
     evidence = log_odds(np.stack(logits), answer.genre).numpy()
     _, decisive, samples = best[answer.genre]
     maps: dict[int, np.ndarray] = {}

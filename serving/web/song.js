@@ -17,11 +17,8 @@ const CHANGE_PENALTY = Math.log(1 / SMALLEST);
  */
 export function songValues(fragments, { seconds, silent }, card) {
   const { genres, mel, calibration, out_of_distribution: rule } = card;
-  const uncalibrated = calibration && card.format_version === 1; // later versions have the temperature in their graph
   const padded = fragments[0].padded;
-  const rows = fragments.map(({ probabilities }) =>
-    uncalibrated ? temper(probabilities, calibration.temperature) : Array.from(probabilities),
-  );
+  const rows = fragments.map(({ probabilities }) => Array.from(probabilities));
   const inside = fragments.map(({ distance }) => !rule || distance <= rule.threshold);
   const familiar = !rule || mean(fragments.map(({ distance }) => distance)) <= rule.threshold;
   const sums = genres.map((_, genre) => total(rows.map((row) => row[genre])));
@@ -56,11 +53,6 @@ export function songValues(fragments, { seconds, silent }, card) {
       probabilities: named(genres, row),
     })),
   };
-}
-
-function temper(probabilities, temperature) {
-  const powers = Array.from(probabilities, (one) => Math.max(one, SMALLEST) ** (1 / temperature));
-  return powers.map((power) => power / total(powers));
 }
 
 /** Divide a song where its genre changes: the path with the most log-probability, less a penalty for each change. */

@@ -51,11 +51,6 @@ def test_a_key_of_a_later_version_is_ignored(tmp_path: Path) -> None:
     assert ModelInfo.read(changed(tmp_path, mood="happy", split=split)) == INFO
 
 
-def test_a_model_of_version_1_is_read_without_its_image_statistics(tmp_path: Path) -> None:
-    folder = changed(tmp_path, format_version=1, familiarity={"low": [0.0] * 5}, out_of_distribution=None)
-    assert ModelInfo.read(folder) == dataclasses.replace(INFO, format_version=1, out_of_distribution=None)
-
-
 def test_a_model_without_calibration_and_distance_is_read(tmp_path: Path) -> None:
     without = dataclasses.replace(INFO, calibration=None, out_of_distribution=None)
     assert ModelInfo.read(changed(tmp_path, calibration=None, out_of_distribution=None)) == without
@@ -68,7 +63,7 @@ def test_a_model_without_calibration_and_distance_is_read(tmp_path: Path) -> Non
     ("values", "message"),
     [
         ({"mel": {"whitening": True}}, "whitening"),
-        ({"format_version": 3}, r"expected format_version 1 to 2\. Received: 3"),
+        ({"format_version": 1}, r"expected format_version 2\. Received: 1"),
         ({"calibration": {"temperature": 1.0}}, "not a complete description"),
         ({"out_of_distribution": {"songs": 48}}, "not a complete description"),
         ({"genres": None}, "genres"),
