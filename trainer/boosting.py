@@ -66,10 +66,6 @@ class Trees(keras.layers.Layer):
         """Return the constructor arguments."""
         return {"genres": self._genres, "rounds": self._rounds, "depth": self._depth}
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
-        """Return the shape of the probabilities, (n, genres)."""
-        return (input_shape[0], self._genres)
-
 
 def empty_boosted(features: int, *, genres: int, rounds: int, depth: int) -> keras.Model:
     """Build the model without trees, to load weights into: features [n, features] → probabilities float32 [n, genres].

@@ -143,10 +143,6 @@ class HeadTuner(BaseTuner):
         directory, _, name = folder.rpartition("/")
         super().__init__(oracle, directory=directory, project_name=name, overwrite=overwrite)
 
-    def on_search_begin(self) -> None:
-        """Report how many trials are already done."""
-        self._report()
-
     def run_trial(self, trial: Trial) -> dict[str, float]:
         """Train a head with the trial's settings and return its `ACCURACY` and `LOSS`."""
         head, _ = self._train(with_values(self.training, trial.hyperparameters.values))
@@ -162,7 +158,7 @@ class HeadTuner(BaseTuner):
     def on_trial_end(self, trial: Trial) -> None:
         """Save the result of a trial and report progress."""
         super().on_trial_end(trial)
-        self._report()
+        progress.report("tune", min(len(self.oracle.end_order), self.oracle.max_trials), self.oracle.max_trials)
 
     def on_search_end(self) -> None:
         """Raise ValueError if no trial was completed."""
@@ -171,10 +167,6 @@ class HeadTuner(BaseTuner):
                 f"All {self.oracle.max_trials} trials of the search failed; the error of the first one: "
                 f"{self.oracle.trials[self.oracle.start_order[0]].message!r}"
             )
-
-    def _report(self) -> None:
-        done = len(self.oracle.end_order)
-        progress.report("tune", min(done, self.oracle.max_trials), self.oracle.max_trials)
 
 
 def tuner(train: TrainHead, val: Fragments, training: Training, *, trials: int, folder: str) -> HeadTuner:
