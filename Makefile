@@ -88,8 +88,8 @@ lint: setup ## check style, format, types, docstrings, sizes and imports
 	$(VENV)/bin/python -m pytest -q tests/test_imports.py tests/test_sizes.py
 
 bench: setup ## measure, in short: how long a cold start and ingest take
-	$(VENV)/bin/python benchmarks/classify_cold_start.py
-	$(VENV)/bin/python benchmarks/ingest.py --quick
+	$(VENV)/bin/python benchmarks/classify.py
+	$(VENV)/bin/python benchmarks/ingest.py
 
 composed: setup ## compose the songs that join the training of the model tumbao, after a change of composer or rhythm
 	$(VENV)/bin/python -m tumbao.pipeline.composed_songs

@@ -1,4 +1,4 @@
-"""Speed of the pushed files in LiteRT and OpenVINO, and of `tumbao classify`.
+"""Speed of the pushed files in LiteRT and OpenVINO.
 
 OpenVINO runs classifier-int8.tflite with the same number of threads in a process and a temporary environment of its
 own. All take turns. Ratios are of the fastest times, since other work on the machine only adds to a time. The last line
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from classify_cold_start import SONG_SECONDS, TUMBAO, run_python, write_song
 from rich.console import Console
 from rich.table import Table
 
@@ -77,23 +75,11 @@ def openvino(python: Path, file: Path) -> tuple[subprocess.Popen[str], Timed]:
     return process, timed
 
 
-def classify_speed(model: str, songs: int, folder: Path) -> tuple[float, float]:
-    """Classify a folder of songs, and one song; return the speed relative to real time, and the median seconds."""
-    write_song(folder / "0.mp3")
-    for number in range(1, songs):
-        (folder / f"{number}.mp3").write_bytes((folder / "0.mp3").read_bytes())
-    options = ("--model", model, "--json")
-    seconds, _ = run_python(TUMBAO, "classify", str(folder), *options)
-    cold = statistics.median(run_python(TUMBAO, "classify", str(folder / "0.mp3"), *options)[0] for _ in range(3))
-    return songs * SONG_SECONDS / seconds, cold
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tumbao-workspace/pushed", help="pushed model (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=20, help="predictions of each file (default 20)")
-    parser.add_argument("--songs", type=int, default=8, help="songs of 3 minutes to classify (default 8)")
     options = parser.parse_args()
     assets, spec, rng = find_assets(options.model), MelSpec(), np.random.default_rng(0)
     waveform = rng.uniform(-0.5, 0.5, (1, spec.fragment_samples)).astype(np.float32)
@@ -114,9 +100,6 @@ def main() -> None:
                 for name, predict in timed.items():
                     times[name][turn] = predict()
             process.stdin.close()  # type: ignore[union-attr] # a pipe
-        songs = Path(temporary) / "songs"
-        songs.mkdir()
-        x_realtime, cold = classify_speed(options.model, options.songs, songs)
 
     console = Console()
     table = Table("a fragment of 30 s", "fastest ms", "median ms", "CPU ms")
@@ -134,8 +117,6 @@ def main() -> None:
         "int8_vs_openvino": round(fastest[int8][0] / fastest[peer][0], 3),
         "int8_vs_openvino_processor_time": round(fastest[int8][1] / fastest[peer][1], 3),
         "dynamic_vs_openvino_int8": round(fastest[CLASSIFIER_FILES["dynamic"]][0] / fastest[peer][0], 3),
-        "classify_x_realtime": round(x_realtime, 1),
-        "cold_classify_seconds": round(cold, 3),
         "python": sys.version.split()[0],
     }
     console.print(json.dumps(result), highlight=False, soft_wrap=True)

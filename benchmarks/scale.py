@@ -18,12 +18,9 @@ import multiprocessing
 import os
 import resource
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +64,7 @@ class Plan:
     """Size of the library and assumptions.
 
     `workers` is Dataflow's `--max_num_workers`; a worker is an e2-standard-4. `busy` is the share of time in which the
-    workers' CPUs work, because bundles end unevenly. `boot_seconds` is the time until a new machine has the image,
+    workers' CPUs work, because bundles end unevenly. `boot_seconds` is the time until a new machine renders,
     `megabytes_per_second` the rate at which one machine in the region reads from a bucket. `writes` and `reads` are
     requests to the bucket per song: its archive is written, renamed and read, the song is read twice.
     """
@@ -79,7 +76,7 @@ class Plan:
     memory_gb: int = 16
     disk_gb: int = 50
     busy: float = 0.8
-    boot_seconds: float = 150
+    boot_seconds: float = 165
     megabytes_per_second: float = 250
     writes: int = 4
     reads: int = 10
@@ -190,62 +187,6 @@ def find_duplicates(songs: int) -> None:
     find((str(song), song, random.integers(0, 65_536, words).astype(np.uint16)) for song in range(songs))
 
 
-def _measure_start(submitted: float, file: str) -> None:
-    """Write, on a worker, the seconds until its first work, and until its first rendered fragment."""
-    begun = time.time()
-    import tensorflow as tf
-
-    from tumbao.components.ingest.mel import mel_image
-    from tumbao.schema.mel_spec import MelSpec
-
-    mel_image(tf.zeros([1, MelSpec().fragment_samples]), MelSpec())
-    Path(file).write_text(json.dumps([begun - submitted, time.time() - begun]), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def running(module: str, *flags: str) -> Iterator[None]:
-    """Run one of Beam's programs in the context."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    command, away = [sys.executable, "-m", module, *flags], subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=away, stderr=away, env={**os.environ, "PATH": path}) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
-
-
-def start_up(folder: Path) -> tuple[float, float]:
-    """Start a worker with Beam's portable runner; return the seconds to its first work and to its first fragment."""
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
-        jobs, pool = (one.getsockname()[1] for one in sockets)
-    with (
-        running("apache_beam.runners.portability.local_job_service_main", f"--job_port={jobs}"),
-        running("apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}"),
-    ):
-        for port in (jobs, pool):
-            _wait_for(port)
-        flags = ["--runner=PortableRunner", f"--job_endpoint=localhost:{jobs}", "--job_server_timeout=300"]
-        flags += ["--environment_type=EXTERNAL", f"--environment_config=localhost:{pool}"]
-        flags += ["--experiments=disable_logging_submission_environment", "--sdk_container_image=none"]
-        with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
-            _ = pipeline | beam.Create([time.time()]) | beam.Map(_measure_start, str(folder / "start.json"))
-    started, warm = json.loads((folder / "start.json").read_text(encoding="utf-8"))
-    return started, warm
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.2)
-    raise TimeoutError(f"Nothing accepts connections at port {port} after 120 s.")
-
-
 def bytes_in(folder: Path, pattern: str) -> int:
     """Add up the sizes of files, in bytes."""
     return sum(path.stat().st_size for path in folder.glob(pattern))
@@ -255,7 +196,7 @@ def measure(folder: Path, policy: str) -> dict[str, float]:
     """Measure each step: seconds and bytes for an hour of audio, a fragment or a song."""
     from tumbao.components.ingest import song_cache
 
-    rows, _, _ = write_library(folder, MORE, SONG_SECONDS, RATE_HZ)
+    rows = write_library(folder, MORE, SONG_SECONDS, RATE_HZ)
     library, fragments_of_song = folder / "library", SONG_SECONDS // FRAGMENT_SECONDS
     fragments = MORE * fragments_of_song
     hours = (MORE - FEW) * SONG_SECONDS / 3600
@@ -284,8 +225,6 @@ def measure(folder: Path, policy: str) -> dict[str, float]:
     found["duplicates_s_per_song"] = per_unit(
         find_duplicates, FINGERPRINTS[:1], FINGERPRINTS[1:], FINGERPRINTS[1] - FINGERPRINTS[0]
     )
-    log("starting a worker")
-    found["worker_start_s"], found["worker_warm_s"] = start_up(folder)
     return found
 
 
@@ -297,7 +236,7 @@ def estimate(plan: Plan, found: dict[str, float], prices: Prices) -> dict[str, f
         "features": found["features_s"] * plan.fragments / 3600,
         "evaluator": found["features_s"] * plan.fragments * TEST_SHARE / 3600,
     }
-    started = (plan.boot_seconds + found["worker_start_s"] + found["worker_warm_s"]) / 3600
+    started = plan.boot_seconds / 3600
     cores = plan.workers * plan.vcpus
     wall = {step: hours / cores / plan.busy + started for step, hours in core_hours.items()}
     worker_hours = sum(wall.values()) * plan.workers
@@ -343,9 +282,6 @@ def table(plan: Plan, found: dict[str, float], figures: dict[str, float], policy
     def size(unit: str, whole: str) -> tuple[str, str]:
         return f"{found[unit]:,.0f} bytes per fragment", f"{figures[whole]:,.0f} GB"
 
-    start = (
-        f"{plan.boot_seconds:.0f} s assumed, {found['worker_start_s']:.1f} s + {found['worker_warm_s']:.1f} s measured"
-    )
     storage = ("song cache, records, features", f"${figures['dollars_storage_month']:,.0f}")
     scanning = f"{figures['scan_core_hours']:,.0f} core hours, {figures['scan_reading_hours']:,.1f} h of reading"
     duplicates = f"{figures['duplicates_hours'] * 60:,.0f} minutes, {figures['duplicates_gb']:.1f} GB of fingerprints"
@@ -361,7 +297,7 @@ def table(plan: Plan, found: dict[str, float], figures: dict[str, float], policy
         ("StatisticsGen", f"{found['statistics_s'] * 1e3:.1f} ms per fragment", core_hours("statistics")),
         (f"features, {policy}", f"{found['features_s']:.2f} s per fragment", core_hours("features")),
         ("Evaluator, on a tenth", f"{found['features_s']:.2f} s per fragment", core_hours("evaluator")),
-        ("start of a worker", start, "for each of four jobs"),
+        ("start of a worker", f"{plan.boot_seconds:.0f} s assumed", "for each of four jobs"),
         ("wall time", f"{plan.workers} × {plan.vcpus} vCPUs, {plan.busy:.0%} busy", f"{figures['wall_hours']:,.1f} h"),
         ("Dataflow and requests", "list prices, check them", f"${figures['dollars']:,.0f}"),
         ("storage per month", *storage),

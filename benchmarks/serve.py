@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-from classify_cold_start import TUMBAO, write_song
+from classify import TUMBAO, write_song
 from rich.console import Console
 from rich.table import Table
 

@@ -1,14 +1,16 @@
-"""Time of `tumbao classify` from a cold start to the answer for one 3-minute mp3.
+"""Time of `tumbao classify`: from a cold start to the answer for one 3-minute mp3, and for a library of them.
 
-Each run is a fresh process. In each round, another fresh Python only imports TensorFlow: the ratio of both times
-depends less on the machine and its load than the seconds. The last line is the result as JSON.
+Each run is a fresh process, so that startup, decoding, model and writing are included. Another fresh Python only
+imports TensorFlow: the ratio of both times depends less on the machine and its load than the seconds. The last line is
+the result as JSON.
 
-    python benchmarks/classify_cold_start.py [--model PUSHED_DIR]
+    python benchmarks/classify.py [--model PUSHED_DIR] [--songs 40]
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import io
 import json
 import os
@@ -53,33 +55,41 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tumbao-workspace/pushed", help="pushed model (default %(default)s)")
-    parser.add_argument("--runs", type=int, default=5, help="rounds (default 5)")
+    parser.add_argument("--songs", type=int, default=40, help="songs in the library (default 40)")
+    parser.add_argument("--runs", type=int, default=3, help="rounds (default 3)")
     options = parser.parse_args()
-    classify_seconds, baseline_seconds = [], []
+    times: dict[str, list[float]] = collections.defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        song = Path(folder) / "song.mp3"
-        write_song(song)
-        for _ in range(options.runs):
-            seconds, output = run_python(TUMBAO, "classify", str(song), "--model", options.model, "--json")
-            classify_seconds.append(seconds)
-            baseline_seconds.append(run_python(BASELINE)[0])
-    fragments = len(json.loads(output)["fragments"])
+        library = Path(folder) / "songs"
+        library.mkdir()
+        for number in range(options.songs):
+            write_song(library / f"{number}.mp3", number)
+        for turn in range(options.runs):
+            command = ("classify", "--model", options.model)
+            times["one song"].append(run_python(TUMBAO, *command, str(library / "0.mp3"), "--json")[0])
+            times[BASELINE].append(run_python(BASELINE)[0])
+            command = (*command, str(library), "--out", f"{folder}/{turn}.jsonl")
+            times["library"].append(run_python(TUMBAO, *command)[0])
+            times["continue with nothing left"].append(run_python(TUMBAO, *command)[0])
+        times["tag classified songs"].append(run_python(TUMBAO, *command, "--write-tags")[0])
 
     console = Console()
     table = Table("fresh process", "median s", "fastest s", "slowest s")
-    for name, times in ((f"tumbao classify, {fragments} fragments", classify_seconds), (BASELINE, baseline_seconds)):
-        table.add_row(name, *(f"{value:.2f}" for value in (statistics.median(times), min(times), max(times))))
+    for name, seconds in times.items():
+        table.add_row(name, *(f"{value:.2f}" for value in (statistics.median(seconds), min(seconds), max(seconds))))
     console.print(table)
+    audio_seconds = options.songs * SONG_SECONDS
     result = {
-        "benchmark": "classify_cold_start",
+        "benchmark": "classify",
+        "songs": options.songs,
         "song_seconds": SONG_SECONDS,
-        "fragments": fragments,
         "runs": options.runs,
         "cpus": len(os.sched_getaffinity(0)),
-        "median_seconds": round(statistics.median(classify_seconds), 3),
-        "peer": BASELINE,
-        "peer_median_seconds": round(statistics.median(baseline_seconds), 3),
-        "ratio": round(statistics.median(classify_seconds) / statistics.median(baseline_seconds), 3),
+        "load_average": round(os.getloadavg()[0], 1),
+        "cold_start_seconds": round(statistics.median(times["one song"]), 3),
+        "vs_import_tensorflow": round(statistics.median(times["one song"]) / statistics.median(times[BASELINE]), 3),
+        "x_realtime": round(audio_seconds / statistics.median(times["library"]), 1),
+        "fastest_x_realtime": round(audio_seconds / min(times["library"]), 1),
     }
     console.print(json.dumps(result), highlight=False, soft_wrap=True)
 
