@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +133,7 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as temporary:
         images = Path(temporary) / "calibration.npy"
         np.save(images, calibration)
-        others = ["frontend", "onnx", *(precision for precision in precisions if precision != "int8")]
-        jobs = [["int8"], others] if "int8" in precisions else [others]  # calibration runs on a separate core
-        _convert_in_children(saved_model, folder, images, spec, jobs, advance)
+        _convert_in_child(saved_model, folder, images, spec, ["frontend", "onnx", *precisions], advance)
     join_audio(folder, preferred(precisions))
     advance()
 
@@ -151,58 +148,47 @@ def convert_classifier(saved_model: str, precision: str, spec: MelSpec) -> bytes
     """Convert the image model to `float16` or `dynamic`, which need no calibration, and return the file's content."""
     with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as temporary:
         folder = Path(temporary)
-        _convert_in_children(saved_model, folder, folder / "none", spec, [[precision]], lambda: None)
+        _convert_in_child(saved_model, folder, folder / "none", spec, [precision], lambda: None)
         return (folder / CLASSIFIER_FILES[precision]).read_bytes()
 
 
-def _convert_in_children(
-    saved_model: str, folder: Path, images: Path, spec: MelSpec, jobs: list[list[str]], advance: Callable[[], None]
+def _convert_in_child(
+    saved_model: str, folder: Path, images: Path, spec: MelSpec, names: Sequence[str], advance: Callable[[], None]
 ) -> None:
-    """Convert to the precisions of each job in a child process of its own."""
-    children: list[subprocess.Popen[str]] = []
-
-    def run(precisions: list[str]) -> str:
-        arguments = [saved_model, str(folder), str(images), json.dumps(dataclasses.asdict(spec)), *precisions]
-        command = [sys.executable, "-m", "tumbao.serving.tflite", *arguments]
-        with (
-            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True) as child,
-        ):
-            children.append(child)
+    """Convert to `frontend`, `onnx` and precisions in a child process."""
+    arguments = [saved_model, str(folder), str(images), json.dumps(dataclasses.asdict(spec)), *names]
+    command = [sys.executable, "-m", "tumbao.serving.tflite", *arguments]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True) as child,
+    ):
+        try:
             for line in child.stdout or ():
                 if line.strip() == _TICK:
                     advance()
-            if not child.wait():
-                return ""
+        except BaseException:
+            child.kill()
+            raise
+        if child.wait():
             log.seek(0)
             end = "".join(log.readlines()[-15:])
-            return f"Converting to {', '.join(precisions)} ended with code {child.returncode}:\n{end}"
-
-    with ThreadPoolExecutor(len(jobs)) as threads:
-        try:
-            failures = list(filter(None, threads.map(run, jobs)))
-        finally:
-            for child in children:  # they have ended unless this was interrupted
-                child.kill()
-    if failures:
-        raise ConversionError("\n".join(failures))
+            raise ConversionError(f"Converting to {', '.join(names)} ended with code {child.returncode}:\n{end}")
 
 
-def _work(saved_model: str, folder: str, calibration: str, mel: str, *precisions: str) -> None:
-    """Convert in this process; `_convert_in_children` runs this."""
+def _work(saved_model: str, folder: str, calibration: str, mel: str, *names: str) -> None:
+    """Convert in this process; `_convert_in_child` runs this."""
     spec = MelSpec(**json.loads(mel))
     with tempfile.TemporaryDirectory(prefix="tumbao-static-") as temporary:
         static = f"{temporary}/static"
-        if precisions != ("frontend",):
-            _save_static(saved_model, static, spec)
-        for precision in precisions:
-            if precision == "onnx":
+        _save_static(saved_model, static, spec)
+        for name in names:
+            if name == "onnx":
                 onnx_export.convert(saved_model, f"{folder}/{ONNX_FILE}", spec)
-            elif precision == "frontend":
+            elif name == "frontend":
                 Path(folder, FRONTEND_FILE).write_bytes(finish(_frontend(spec, temporary), 0))
             else:
-                content = finish(_classifier(static, precision, calibration), _parameters(saved_model))
-                Path(folder, CLASSIFIER_FILES[precision]).write_bytes(content)
+                content = finish(_classifier(static, name, calibration), _parameters(saved_model))
+                Path(folder, CLASSIFIER_FILES[name]).write_bytes(content)
             _tick()
 
 

@@ -31,7 +31,6 @@ class Network:
 
     info: ModelInfo
     model: keras.Model  # images float32 [n, height, width, 3], RGB in 0..255 → probabilities float32 [n, genres]
-    fine_tuned: bool = False  # whether the last block of the backbone was trained on music
     saved_model: str = ""  # folder of the SavedModel, which has the outputs that `model` lacks
 
     @property
@@ -124,9 +123,8 @@ def load(folder: str | Path) -> Network:
         raise UserError(
             f"{assets.parent}: expected {file.name} and weights as pushed by `tumbao run`. Received: {error}"
         ) from error
-    tuned = any(layer.name.startswith("block5_conv") and layer.trainable for layer in model.layers)
     model.trainable = False
-    return Network(info, model, tuned, str(assets.parent))
+    return Network(info, model, str(assets.parent))
 
 
 InputGradient = Callable[[np.ndarray, int], np.ndarray]

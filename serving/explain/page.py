@@ -88,8 +88,6 @@ def filters_section(filters: Sequence[Filter], network: Network, source: str = "
         permutations=N_PERMUTATIONS,
         significance=SIGNIFICANCE_LEVEL,
         reason=reason,
-        learned=network.info.versions.get("backbone_weights") != "random",
-        tuned=network.fine_tuned,
         synthetic=network.info.training_data.synthetic,
     )
 

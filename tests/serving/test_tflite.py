@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +73,7 @@ def test_the_converted_front_end_computes_the_same_pixels(edge_files: Path, rng:
 def test_a_failed_conversion_has_code_and_output_in_its_message(tmp_path: Path, images: np.ndarray) -> None:
     with pytest.raises(ConversionError) as failure:
         convert(str(tmp_path / "nowhere"), tmp_path, images, EDGE_SPEC)
-    assert "Converting to int8 ended with code 1:" in str(failure.value)
-    assert "Converting to frontend, onnx, dynamic, float16 ended with code 1:" in str(failure.value)
+    assert "Converting to frontend, onnx, int8, dynamic, float16 ended with code 1:" in str(failure.value)
     assert "SavedModel file does not exist" in str(failure.value)
     assert not (tmp_path / CLASSIFIER_FILES["int8"]).exists()
 
@@ -139,20 +136,17 @@ def test_a_converter_that_aborts_raises_an_error(
 ) -> None:
     program = "import os, sys; sys.stderr.write('LLVM ERROR: out of luck'); sys.stderr.flush(); os.abort()"
     convert_by(program, monkeypatch)
-    with pytest.raises(ConversionError, match=r"Converting to int8 ended with code -6:\nLLVM ERROR: out of luck"):
+    with pytest.raises(ConversionError, match=r"Converting to .* ended with code -6:\nLLVM ERROR: out of luck"):
         convert("model", tmp_path, images, EDGE_SPEC)
 
 
-def test_an_interrupted_conversion_kills_its_children(
+def test_an_interrupted_conversion_kills_its_child(
     tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
     children = convert_by("print('calibrated', flush=True); import time; time.sleep(600)", monkeypatch)
-    ticked = threading.Barrier(3, action=lambda: os.kill(os.getpid(), signal.SIGINT))
-    threading.Thread(target=ticked.wait, daemon=True).start()
-
-    def wait() -> None:
-        ticked.wait()
-
     with pytest.raises(KeyboardInterrupt):
-        convert("model", tmp_path, images, EDGE_SPEC, wait)
-    assert [child.wait() for child in children] == [-signal.SIGKILL] * 2
+        convert("model", tmp_path, images, EDGE_SPEC, interrupt)
+    assert [child.wait() for child in children] == [-signal.SIGKILL]

@@ -46,15 +46,6 @@ def test_the_head_is_found_when_other_layers_are_listed_before_it(rng: np.random
     np.testing.assert_allclose(tf.nn.softmax(scores), model(images), atol=1e-5)
 
 
-@pytest.mark.parametrize("learns", [True, False])
-def test_fine_tuned_models_are_recognised(push: Callable[..., Path], learns: bool) -> None:
-    convolution = keras.layers.Conv2D(2, 1, name="block5_conv3", trainable=learns)
-    layers = [keras.Input((2, 2, 3)), convolution, keras.layers.Flatten(), keras.layers.Dense(3)]
-    network = load(push(keras.Sequential(layers), MelSpec(image_height=2, image_width=2)))
-    assert network.fine_tuned == learns
-    assert not network.model.trainable_variables
-
-
 def test_a_model_with_half_or_no_architecture_raises_an_error(push: Callable[..., Path]) -> None:
     model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     folder = push(model, MelSpec(image_height=2, image_width=2))
