@@ -25,6 +25,7 @@ from tfx.utils import path_utils
 from tumbao.analysis.report.page import write_report
 from tumbao.components.evaluation.run_data import verdict
 from tumbao.components.ingest import frozen_test_set
+from tumbao.components.ingest.library import CATALOGS
 from tumbao.components.ingest.paths import as_path
 from tumbao.pipeline.config import Config, UsageError
 from tumbao.pipeline.graph import build
@@ -71,11 +72,11 @@ def execute(
         registry={"push_to": str(push_to.absolute() if isinstance(push_to, Path) else push_to)},
     )
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / METADATA_FILE))
-    tests = frozen_test_set.read_test_songs(workspace / "catalogs")
+    tests = frozen_test_set.read_test_songs(workspace / CATALOGS)
     _check(config, connection)
     resume = functools.partial(head_to_resume, mlmd.MetadataStore(connection)) if config.runner.resume else None
     resolved = resolve(config, display.say, scan_cache(workspace), growing, resume)
-    if chosen := frozen_test_set.newly_chosen(tests, frozen_test_set.read_test_songs(workspace / "catalogs")):
+    if chosen := frozen_test_set.newly_chosen(tests, frozen_test_set.read_test_songs(workspace / CATALOGS)):
         display.say(escape(chosen))
     if resolved.resume:
         display.say(f"Training starts from {escape(resolved.resume)}")

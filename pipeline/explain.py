@@ -105,8 +105,7 @@ def _sections(
         for one, path in explained:
             fragment = one.fragments[one.decisive]
             queries.append(QueryFragment(one.song, Path(path), fragment.start_seconds, colours[fragment.levels]))
-        folder = options.workspace / "explained"
-        context = library_context(network, prepared.catalog, library, queries, folder)
+        context = library_context(network, prepared.catalog, library, queries, options.workspace)
     sections = _maximized(network, genres, reports, context, options.seed)
     if reports:
         sections.append(attribution_section(reports, network))

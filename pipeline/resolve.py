@@ -26,7 +26,7 @@ from tfx import v1 as tfx
 from tumbao.components.evaluation.run_data import Candidate
 from tumbao.components.evaluator import eval_config
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.components.ingest.library import FIXED, Catalog, require_usable, scan, write_manifests
+from tumbao.components.ingest.library import CATALOGS, FIXED, Catalog, require_usable, scan, write_manifests
 from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path
 from tumbao.components.ingest.rendered_library import decoded_catalog
 from tumbao.components.ingest.scan_cache import ScanCache
@@ -162,7 +162,7 @@ def _scan(
     config = config.replace(split={"by": _split_by(config, catalog, genres)})
     manifests = write_manifests(
         catalog,
-        as_path(f"{config.root}/catalogs"),
+        as_path(f"{config.root}/{CATALOGS}"),
         genres=genres,
         split_by=config.split_by,
         seed=config.split.seed,

@@ -332,6 +332,8 @@ def schema_text(genres: Sequence[str]) -> str:
     return text_format.MessageToString(schema)
 
 
+CATALOGS = "catalogs"  # folder of a workspace for `write_manifests`
+
 Folder = TypeVar("Folder", bound=AnyPath)
 
 

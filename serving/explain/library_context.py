@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,45 +19,31 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import minmax_scale, normalize
 
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.components.ingest.library import FIXED, GIVEN, Catalog, write_manifests
+from tumbao.components.ingest.library import CATALOGS, Catalog
 from tumbao.components.ingest.records import decode_image
 from tumbao.components.ingest.rendered_library import RenderedLibrary
-from tumbao.components.ingest.splits import SPLIT_STRATEGIES
 from tumbao.components.ingest.tables import table_rows
 from tumbao.schema.errors import UserError
 from tumbao.serving.explain.network import Activations, Network
 from tumbao.serving.model_info import ModelInfo
 
 
-def training_side(info: ModelInfo, catalog: Catalog, library: RenderedLibrary) -> np.ndarray | None:
-    """Repeat the split of a model and mark the training fragments of a library, bool [n].
+def training_side(info: ModelInfo, catalog: Catalog, library: RenderedLibrary, workspace: Path) -> np.ndarray | None:
+    """Mark the training fragments of a library, bool [n], by the manifest of the run that trained the model.
 
-    A catalogue's digest covers the path and content of every file and the side of every song, so it identifies both the
-    library and the split. Returns None if the library is not the training library in the same state and place, or if
-    its test songs were fixed by an earlier run.
+    Returns None if the workspace does not have the manifest, or the library does not have its songs.
     """
-    for method in (*SPLIT_STRATEGIES, FIXED, GIVEN):
-        with tempfile.TemporaryDirectory() as folder:  # a new one: fixed test songs depend on earlier splits
-            try:
-                manifests = write_manifests(
-                    catalog,
-                    Path(folder),
-                    genres=info.genres,
-                    split_by=info.split.protocol,
-                    seed=info.split.seed,
-                    spec=info.mel,
-                    split_strategy=method,
-                )
-            except ValueError:  # this method cannot split the library, so the model used another
-                continue
-            if manifests.name == info.training_data.catalog_digest:
-                taken: set[tuple[str, int | None]] = set()  # None: all fragments of a song
-                for row in table_rows(f"{folder}/{manifests.name}/train.csv"):
-                    indices = map(int, row["fragments"].split())
-                    taken |= {(row["song"], int(row["first"]) + index) for index in indices} or {(row["song"], None)}
-                numbered = zip(library.songs, library.numbers.tolist(), strict=True)
-                return np.array([(song, number) in taken or (song, None) in taken for song, number in numbered])
-    return None
+    manifest = workspace / CATALOGS / info.training_data.catalog_digest / "train.csv"
+    rows = list(table_rows(str(manifest))) if manifest.is_file() else []
+    songs = {(song.song, song.sha256) for song in catalog.songs}
+    if not rows or not all((row["song"], row["sha256"]) in songs for row in rows):
+        return None
+    taken: set[tuple[str, int | None]] = set()  # None: all fragments of a song
+    for row in rows:
+        indices = map(int, row["fragments"].split())
+        taken |= {(row["song"], int(row["first"]) + index) for index in indices} or {(row["song"], None)}
+    numbered = zip(library.songs, library.numbers.tolist(), strict=True)
+    return np.array([(song, number) in taken or (song, None) in taken for song, number in numbered])
 
 
 FRAGMENTS = 400  # largest number of fragments of a library that are used; a larger library is sampled evenly
@@ -100,7 +85,7 @@ def library_context(
     catalog: Catalog,
     library: RenderedLibrary,
     queries: Sequence[QueryFragment],
-    folder: Path,
+    workspace: Path,
 ) -> LibraryContext:
     """Compute activations, map and agreement of a library and the fragments in `queries`, which may be empty."""
     info = network.info
@@ -108,10 +93,10 @@ def library_context(
         raise UserError(
             f"Expected a library of the model's genres, {', '.join(info.genres)}. Received: {', '.join(library.genres)}"
         )
-    training = training_side(info, catalog, library)
+    training = training_side(info, catalog, library, workspace)
     rows = np.unique(np.linspace(0, len(library.songs) - 1, min(FRAGMENTS, len(library.songs))).round().astype(int))
     part = _part(library, rows)
-    activations = _library_activations(network, part, folder)
+    activations = _library_activations(network, part, workspace / "explained")
     query_activations = network.activations((one.image for one in queries), len(queries), "songs") if queries else None
     vectors = [one.vectors for one in (activations, query_activations) if one]
     trained = np.ones(len(rows), bool) if training is None else training[rows]

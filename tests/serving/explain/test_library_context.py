@@ -6,13 +6,14 @@ import html
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from tests.serving.chromium import open_tab
-from tumbao.components.ingest.library import FIXED, GIVEN, LIBRARY_FILE, Catalog, scan, write_manifests
+from tumbao.components.ingest.library import CATALOGS, LIBRARY_FILE, Catalog, scan, write_manifests
 from tumbao.components.ingest.records import decode_image
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
 from tumbao.schema.errors import UserError
@@ -30,7 +31,7 @@ from tumbao.serving.explain.library_context import (
     typical,
 )
 from tumbao.serving.explain.network import Network
-from tumbao.serving.model_info import ModelInfo, Split
+from tumbao.serving.model_info import ModelInfo
 
 SONGS = 4
 ATTACK = "<script>alert(1)<!-- & \"'.wav"
@@ -55,20 +56,12 @@ def rendered(tiny: Network, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     return catalog, render_library(catalog, tiny.genres, spec, str(root.parent / "cache")), root
 
 
-def trained(info: ModelInfo, catalog: Catalog, folder: Path, method: str = "stratified") -> ModelInfo:
-    split = info.split
-    manifests = write_manifests(
-        catalog,
-        folder,
-        genres=info.genres,
-        split_by=split.protocol,
-        seed=split.seed,
-        spec=info.mel,
-        split_strategy=method,
-    )
-    return dataclasses.replace(
-        info, training_data=dataclasses.replace(info.training_data, catalog_digest=manifests.name)
-    )
+def trained(info: ModelInfo, catalog: Catalog, workspace: Path, split_by: str = "song") -> ModelInfo:
+    """Split the library in a workspace; return the description of a model that was trained on it."""
+    options: dict[str, Any] = {"genres": info.genres, "split_by": split_by, "seed": 7, "spec": info.mel}
+    manifests = write_manifests(catalog, workspace / CATALOGS, **options)
+    data = dataclasses.replace(info.training_data, catalog_digest=manifests.name)
+    return dataclasses.replace(info, training_data=data)
 
 
 @pytest.fixture(scope="module")
@@ -89,28 +82,24 @@ def page(context: LibraryContext, tiny: Network) -> str:
     return str(page_module.neighbours_section(context, tiny.spec))
 
 
-@pytest.mark.parametrize("method", ["stratified", FIXED, GIVEN])
-def test_the_split_of_a_model_is_repeated(tiny: Network, rendered: Drawn, tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("split_by", ["song", "fragment"])
+def test_the_training_fragments_are_those_of_the_run(
+    tiny: Network, rendered: Drawn, tmp_path: Path, split_by: str
+) -> None:
     catalog, library, _ = rendered
-    own = ("test", "train", "val", "train") * 3
-    songs = tuple(dataclasses.replace(song, split=split) for song, split in zip(catalog.songs, own, strict=True))
-    catalog = dataclasses.replace(catalog, songs=songs) if method == GIVEN else catalog
-    training = training_side(trained(tiny.info, catalog, tmp_path, method), catalog, library)
+    training = training_side(trained(tiny.info, catalog, tmp_path, split_by), catalog, library, tmp_path)
     assert training is not None
+    assert training.sum() == 3 * (2 * SONGS - (4 if split_by == "song" else 2))
     sides = {(song, bool(side)) for song, side in zip(library.songs, training, strict=True)}
-    assert len(sides) == 3 * SONGS
-    assert sum(side for _, side in sides) == 3 * (SONGS - 2)
-    if method == GIVEN:
-        assert {song for song, side in sides if side} == {song.song for song in songs if song.split == "train"}
+    assert (len(sides) == 3 * SONGS) is (split_by == "song")
 
 
-def test_another_library_or_seed_is_not_recognised(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
+def test_another_library_is_not_recognised(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
     catalog, library, _ = rendered
     info = trained(tiny.info, catalog, tmp_path)
-    assert training_side(tiny.info, catalog, library) is None
-    assert training_side(dataclasses.replace(info, split=Split("song", False, 8)), catalog, library) is None
-    fewer = dataclasses.replace(catalog, songs=catalog.songs[1:])
-    assert training_side(info, fewer, library) is None
+    assert training_side(tiny.info, catalog, library, tmp_path) is None
+    other = dataclasses.replace(catalog, songs=tuple(dataclasses.replace(one, sha256="0") for one in catalog.songs))
+    assert training_side(info, other, library, tmp_path) is None
 
 
 def test_neighbours_exclude_the_song_itself(context: LibraryContext) -> None:
@@ -137,7 +126,7 @@ def test_activations_of_a_library_are_cached(
         assert np.array_equal(getattr(again.activations, name), getattr(once.activations, name))
         assert np.array_equal(getattr(again.activations, name), getattr(context.activations, name))
     assert np.array_equal(again.positions, once.positions)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("explained/*"))) == 1
 
 
 def test_a_large_library_is_sampled_evenly(
