@@ -12,7 +12,6 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tests.serving.small_network import NAMES, SPEC, network
 from tumbao.serving import model_server
-from tumbao.serving.model_info import PROBABILITIES
 from tumbao.serving.model_server import WARMUP_FILE, ServingError, replay, write_warmup
 from tumbao.serving.signatures import EXAMPLES, GENRES, IMAGE, WAVEFORM, save
 
@@ -74,11 +73,7 @@ def test_other_weights_are_reported_for_every_signature(copy: Path) -> None:
     requests = (copy / WARMUP_FILE).read_bytes()
     save(network(2), str(copy), NAMES, SPEC)
     (copy / WARMUP_FILE).write_bytes(requests)
-    found = failures(copy)
-    assert sorted(found) == sorted(SIGNATURES)
-    for (failure,) in found.values():
-        assert failure.startswith("is up to 0.")
-        assert failure.endswith("off in probabilities, expected 0.01 at most")
+    assert failures(copy) == {signature: ["answers with other probabilities than expected"] for signature in SIGNATURES}
 
 
 def test_other_answers_are_reported(copy: Path) -> None:
@@ -87,15 +82,13 @@ def test_other_answers_are_reported(copy: Path) -> None:
         signature = log.predict_log.request.model_spec.signature_name
         if signature == IMAGE:
             del outputs[GENRES]
-        elif signature == EXAMPLES:
-            outputs[PROBABILITIES].CopyFrom(tf.make_tensor_proto(np.zeros((1, 2))))
-        else:
+        elif signature == WAVEFORM:
             outputs[GENRES].string_val[0] = b"bolero"
 
     rewrite(copy, change)
     assert failures(copy) == {
         IMAGE: ["answers with ['genres', 'probabilities'], expected ['probabilities']"],
-        EXAMPLES: ["answers with float32 (1, 3) of probabilities, expected float64 (1, 2)"],
+        EXAMPLES: [],
         WAVEFORM: ["answers with other genres than expected"],
     }
 
