@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import to_example, to_feature_example
-from tumbao.schema.mel_spec import FINE
 from tumbao.trainer import fit
 
 WriteFeatures = Callable[[Path, Sequence[int], tuple[int, int, int]], str]
@@ -55,12 +53,3 @@ def fused_layers() -> Iterator[set[type]]:
         fused = fit._FUSED
         patch.setattr(fit, "_FUSED", set())
         yield fused
-
-
-@pytest.fixture
-def extreme_images(rng: np.random.Generator) -> np.ndarray:
-    """Make a silent, a full and a random image of `FINE`."""
-    silent = np.zeros(FINE.image_shape[:2], int)
-    full = np.full(FINE.image_shape[:2], 255)
-    noise = rng.integers(0, 256, FINE.image_shape[:2])
-    return palette(FINE)[np.stack([silent, full, noise])]

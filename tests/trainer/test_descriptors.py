@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import keras
 import librosa
 import numpy as np
 import pytest
-import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.components.ingest.mel import mel_image, mel_levels
 from tumbao.schema.mel_spec import FINE, MelSpec
@@ -130,24 +127,6 @@ def test_rhythm_is_librosas_autocorrelation(described: dict[str, float], decibel
 def test_the_tempo_of_a_metronome_is_found(model: keras.Model, bpm: float) -> None:
     features = model(mel_image(clicks(bpm)[np.newaxis], FINE)).numpy()[0]
     assert 60 * 2 ** features[NAMES.index("tempo_octaves_over_60_bpm")] == pytest.approx(bpm, rel=0.02)
-
-
-def test_features_are_finite_and_fit_float16_whatever_the_image(model: keras.Model, extreme_images: np.ndarray) -> None:
-    features = model(extreme_images).numpy()
-    assert np.isfinite(features).all()
-    assert np.abs(features).max() < 1_000
-
-
-def test_tflite_has_all_operations_built_in(model: keras.Model, song: np.ndarray, tmp_path: Path) -> None:
-    def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": model(image)}
-
-    function = tf.function(image).get_concrete_function(tf.TensorSpec([1, *FINE.image_shape], tf.uint8, name="image"))
-    tf.saved_model.save(tf.Module(), str(tmp_path), signatures={"image": function})
-    content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path), signature_keys=["image"]).convert()
-    images = mel_image(song[np.newaxis], FINE).numpy()
-    features = Interpreter(model_content=content).get_signature_runner("image")(image=images)["features"]
-    np.testing.assert_allclose(features, model(images).numpy(), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("spec", [MelSpec(), dataclasses.replace(FINE, image_width=900)])

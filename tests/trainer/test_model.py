@@ -9,7 +9,6 @@ import pytest
 
 from tumbao.trainer import vgg16 as backbone_module
 from tumbao.trainer.model import dense_head, joined
-from tumbao.trainer.models.registry import PAPER, find_model
 from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import preferred_policy, vgg16_backbone
 
@@ -88,12 +87,6 @@ def test_bfloat16_gives_nearly_the_same_features_as_float32(backbone: Any, image
     assert cosine > 0.999
     assert not np.array_equal(exact, rounded)
     assert keras.config.dtype_policy().name == "float32"
-
-
-def test_a_head_of_one_genre_is_refused() -> None:
-    paper = find_model(PAPER)
-    with pytest.raises(ValueError, match=r"at least 2 genres.*Received: genres=1"):
-        paper.head_for((9, 9, 512), 1, paper.settings())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
+from tumbao.components.ingest.mel import mel_image, palette
 from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.backbones import BACKBONES
 from tumbao.trainer.dataset import Arrays
@@ -85,6 +88,34 @@ def test_every_backbone_has_the_expected_shape_and_is_frozen(backbones: dict[str
     for name, backbone in backbones.items():
         assert backbone.trainable_weights == []
         assert backbone.input_shape[1:] == BACKBONES[name].mel_spec.image_shape
+
+
+@pytest.mark.parametrize("name", ["descriptors", "rhythm"])
+def test_features_are_finite_and_fit_float16_whatever_the_image(
+    name: str, backbones: dict[str, Any], rng: np.random.Generator
+) -> None:
+    rows, columns, _ = FINE.image_shape
+    silent, full = np.zeros((rows, columns), int), np.full((rows, columns), 255)
+    features = backbones[name](palette(FINE)[np.stack([silent, full, rng.integers(0, 256, (rows, columns))])]).numpy()
+    assert np.isfinite(features).all()
+    assert np.abs(features).max() < 1_000
+
+
+@pytest.mark.parametrize("name", ["descriptors", "rhythm", "musicnn"])
+def test_a_backbone_gives_the_same_in_tflite_with_built_in_operations(
+    name: str, backbones: dict[str, Any], rng: np.random.Generator, tmp_path: Path
+) -> None:
+    model, module = backbones[name], tf.Module()
+    module.held = [variable.value for variable in model.variables]
+    image = tf.TensorSpec([1, *FINE.image_shape], tf.uint8, name="image")
+    function = tf.function(lambda image: {"features": model(tf.cast(image, tf.float32))}).get_concrete_function(image)
+    tf.saved_model.save(module, str(tmp_path), signatures={"image": function})
+    content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path), signature_keys=["image"]).convert()
+    time = np.arange(FINE.fragment_samples) / FINE.sample_rate_hz
+    sound = 0.3 * np.sin(2 * np.pi * 440 * time) * (time % 0.5 < 0.1) + 0.01 * rng.standard_normal(len(time))
+    images = mel_image(sound[np.newaxis].astype(np.float32), FINE).numpy()
+    features = Interpreter(model_content=content).get_signature_runner("image")(image=images)["features"]
+    np.testing.assert_allclose(features, model(images).numpy(), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

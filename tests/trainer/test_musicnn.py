@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,7 +9,6 @@ import librosa
 import numpy as np
 import pytest
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.components.ingest.mel import mel_image, mel_levels, palette
 from tumbao.schema.mel_spec import FINE
@@ -33,15 +29,6 @@ from tumbao.trainer.musicnn import (
     read_tensors,
 )
 from tumbao.trainer.weights import WeightsError, tensors_digest
-
-CONVERT = """
-import sys
-import tensorflow as tf
-
-converter = tf.lite.TFLiteConverter.from_saved_model(sys.argv[1], signature_keys=["image"])
-converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-open(sys.argv[2], "wb").write(converter.convert())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -150,23 +137,3 @@ def test_the_input_is_musicnns_log_mel_at_the_reference_level(sound: np.ndarray)
     assert expected.max() > 5.9
     assert difference.max() < 0.016 + 1e-3  # half a step of 80 dB / 255 is 0.0157 of a decade
     assert difference.mean() < 0.009
-
-
-def test_with_a_head_it_predicts_the_same_in_tflite(backbone: keras.Model, images: np.ndarray, tmp_path: Path) -> None:
-    keras.utils.set_random_seed(1)
-    head: Any = keras.layers.Dense(5, "softmax")(keras.ops.mean(backbone.output, axis=1) / 10)
-    model = keras.Model(backbone.input, head)
-    module = tf.Module()
-    module.held = [variable.value for variable in model.variables]
-    image = tf.TensorSpec([1, *FINE.image_shape], tf.uint8, name="image")
-    function = tf.function(lambda image: {"probabilities": model(tf.cast(image, tf.float32))}).get_concrete_function(
-        image
-    )
-    tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"image": function})
-    command = [sys.executable, "-c", CONVERT, str(tmp_path / "saved"), str(tmp_path / "model.tflite")]
-    subprocess.run(command, check=True, capture_output=True)
-    interpreter = Interpreter(model_path=str(tmp_path / "model.tflite"), num_threads=2)
-    probabilities = interpreter.get_signature_runner("image")(image=images[:1])["probabilities"]
-    np.testing.assert_allclose(probabilities, model(images[:1]), atol=1e-4)
-    assert np.ptp(probabilities) > 0.01
-    assert (tmp_path / "model.tflite").stat().st_size < 1_000_000

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
 import librosa
 import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.signal
-import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.components.ingest.mel import mel_image, mel_levels
 from tumbao.schema.mel_spec import FINE
@@ -92,24 +88,3 @@ def test_patterns_are_those_of_librosas_onsets_and_autocorrelation(model: keras.
 def test_patterns_tell_rhythms_apart_in_any_tempo(model: keras.Model) -> None:
     same, faster, other = patterns(model, bars(100), bars(112, seed=2), bars(100, OTHER_STEPS, seed=3))
     assert 1 - alike(same, other) > 3 * (1 - alike(same, faster))
-
-
-def test_features_are_finite_and_fit_float16_whatever_the_image(model: keras.Model, extreme_images: np.ndarray) -> None:
-    features = model(extreme_images).numpy()
-    assert np.isfinite(features).all()
-    assert np.abs(features).max() < 1_000
-
-
-def test_tflite_has_all_operations_built_in(model: keras.Model, tmp_path: Path) -> None:
-    def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": model(image)}
-
-    function = tf.function(image).get_concrete_function(tf.TensorSpec([1, *FINE.image_shape], tf.uint8, name="image"))
-    tf.saved_model.save(tf.Module(), str(tmp_path), signatures={"image": function})
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path), signature_keys=["image"])
-    converter.optimizations, converter.target_spec.supported_types = [tf.lite.Optimize.DEFAULT], [tf.float16]
-    content = converter.convert()
-    assert len(content) < 700_000
-    images = mel_image(bars(100)[np.newaxis], FINE).numpy()
-    features = Interpreter(model_content=content).get_signature_runner("image")(image=images)["features"]
-    np.testing.assert_allclose(features, model(images).numpy(), rtol=2e-3, atol=5e-3)

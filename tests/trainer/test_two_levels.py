@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 
-from tumbao.trainer import fit as fitting
 from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.fit import fit, two_level_crossentropy
 from tumbao.trainer.training import Training
@@ -52,11 +51,3 @@ def test_a_head_learns_both_levels(rng: np.random.Generator, settings: dict[str,
     history = fit(head, fragments, fragments, training, LEAVES)
     assert history["epochs"][-1]["val_accuracy"] > 0.9
     assert history["epochs"][-1]["val_loss"] < history["epochs"][0]["val_loss"]
-
-
-@pytest.mark.parametrize("genres", [(), ("cumbia", "salsa", "rock/pop")])
-def test_without_sub_genres_the_loss_is_the_usual_one(genres: tuple[str, ...]) -> None:
-    head = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
-    fitting._compile(head, Training(label_smoothing=0.1), 0.1, 1, genres)
-    assert type(head.loss) is keras.losses.CategoricalCrossentropy
-    assert head.loss.label_smoothing == 0.1

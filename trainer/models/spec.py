@@ -42,7 +42,7 @@ class ModelSpec:
     def settings(self, **values: Any) -> Training:
         """Return the settings of a training: the model's defaults, with some values replaced.
 
-        A value out of its range, or fine-tuning of a backbone that has no block to tune, raises a UserError.
+        Fine-tuning of a backbone that has no block to tune raises a UserError.
         """
         training = Training(**{**self.training, **values})
         if training.fine_tune and self.tuned_backbone is None:
@@ -57,8 +57,6 @@ class ModelSpec:
         return self.tuned_backbone if training.fine_tune and self.tuned_backbone else self.backbone
 
     def head_for(self, shape: Shape, genres: int, training: Training) -> keras.Model:
-        """Build the head that belongs to `backbone_for`; fewer than 2 genres raise ValueError."""
-        if genres < 2:
-            raise ValueError(f"A head needs at least 2 genres. Received: genres={genres}")
+        """Build the head that belongs to `backbone_for`."""
         build = self.tuned_head if training.fine_tune and self.tuned_head else self.head
         return build(shape, genres, training)
