@@ -66,24 +66,19 @@ class Network:
     def _served(self) -> tf.Module:
         return tf.saved_model.load(self.saved_model)
 
-    @functools.cached_property
-    def _infer(self) -> Callable[[np.ndarray], list[tf.Tensor]]:
-        hidden, logits = self.last_layer
-        outputs = keras.Model(logits.inputs, [logits.output, *hidden])
-        return tf.function(lambda images: outputs(images, training=False))
-
     def activations(self, images: Iterable[np.ndarray], count: int, step: str) -> Activations:
         """Compute the activations of `count` images (RGB in 0..255); `step` is the name of the progress step."""
+        inputs, logits_model = self.last_layer
+        model = keras.Model(logits_model.inputs, [logits_model.output, *inputs])
+        infer = tf.function(lambda images: model(images, training=False))
         progress.start(step, count)
-        rest, parts = iter(images), []
+        rest, vectors, scores = iter(images), [], []
         while batch := list(islice(rest, BATCH)):
-            parts.append(self._compute(np.stack(batch)))
+            logits, *hidden = (output.numpy() for output in infer(np.stack(batch).astype(np.float32)))
+            vectors.append(np.concatenate([one.reshape(len(batch), -1) for one in hidden], axis=1))
+            scores.append(logits)
             progress.advance(step, len(batch))
-        return Activations(*map(np.concatenate, zip(*parts, strict=True)))
-
-    def _compute(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logits, *hidden = (output.numpy() for output in self._infer(images.astype(np.float32)))
-        return np.concatenate([one.reshape(len(images), -1) for one in hidden], axis=1), logits
+        return Activations(np.concatenate(vectors), np.concatenate(scores))
 
 
 def log_odds(logits: tf.Tensor, genre: int | tf.Tensor) -> tf.Tensor:
