@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from tumbao.serving.calibration import (
-    MAX_BINS,
     TEMPERATURES,
     Bin,
     calibrate,
@@ -84,14 +83,6 @@ def test_thresholds_computed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_log_loss_computed_by_hand() -> None:
     assert str(log_loss(np.eye(2), np.array([0, 1]))) == "0.0"
     assert log_loss(np.array([[0.5, 0.5], [0.75, 0.25]]), np.array([1, 1])) == pytest.approx(np.log(8) / 2)
-
-
-def test_bins_have_equally_many_songs(rng: np.random.Generator) -> None:
-    for count, bins in ((1, 1), (9, 1), (10, 2), (34, 6), (500, MAX_BINS)):
-        found = reliability(rng.dirichlet(np.ones(3), count), np.zeros(count, int))
-        sizes = [one.songs for one in found]
-        assert (len(found), sum(sizes), max(sizes) - min(sizes) <= 1) == (bins, count, True)
-        assert [one.confidence for one in found] == sorted(one.confidence for one in found)
 
 
 def test_calibration_error_computed_by_hand() -> None:

@@ -14,24 +14,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tests.serving.small_network import EDGE_SPEC
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE
-from tumbao.serving.tflite_file import embed, join, pack, unpack
+from tumbao.serving.tflite_file import embed, unpack
 
 INTERPRETERS = [Interpreter, tf.lite.Interpreter]
-
-
-@pytest.fixture(scope="module")
-def double(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
-    """Convert x → 2 x: double(shape) -> .tflite."""
-
-    def make(*shape: int) -> bytes:
-        module, folder = tf.Module(), str(tmp_path_factory.mktemp("double"))
-        module.function = tf.function(
-            lambda x: {"y": 2 * x}, input_signature=[tf.TensorSpec(shape, tf.float32, name="x")]
-        )
-        tf.saved_model.save(module, folder, signatures={"twice": module.function})
-        return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["twice"]).convert()
-
-    return make
 
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS, ids=["LiteRT", "TensorFlow"])
@@ -79,23 +64,6 @@ def test_weights_are_those_of_the_pair_and_aligned(edge_files: Path) -> None:
     pair = [unpack((edge_files / name).read_bytes()) for name in (FRONTEND_FILE, CLASSIFIER_FILES["int8"])]
     weights = [one.data.tobytes() for model in pair for one in model.buffers if one.data is not None]
     assert [one.tobytes() for one in buffers[: len(weights)]] == weights
-
-
-def test_data_behind_the_flatbuffer_are_moved_into_it(double: Callable[..., bytes]) -> None:
-    once = pack(unpack(double(3)))
-    model = unpack(once)
-    (two,) = (one for one in model.buffers if one.data is not None and one.data.tobytes() == np.float32(2).tobytes())
-    two.data, two.offset, two.size = None, 1_000_000, 4  # beyond the end of the flatbuffer
-    outside = pack(model).ljust(1_000_000, b"\0") + np.float32(2).tobytes()
-    x = np.ones(3, np.float32)
-    for content in (outside, pack(unpack(outside))):
-        np.testing.assert_array_equal(Interpreter(model_content=content).get_signature_runner()(x=x)["y"], 2 * x)
-    assert len(pack(unpack(outside))) <= len(once) + 16
-
-
-def test_other_models_are_not_merged(double: Callable[..., bytes]) -> None:
-    with pytest.raises(ValueError, match=r"Expected a TFLite model\. Received: 12 bytes that begin with b'no model'"):
-        join(double(3), b"no model at ")
 
 
 TEXTS = {"labels.txt": "bachata\ncumbia\nvallenato ñ\n", "parameters.json": "{}\n"}

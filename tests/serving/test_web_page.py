@@ -20,7 +20,6 @@ from tests.serving.server import conftest as server
 from tests.sounds import write_libav
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.schema.genres import GENRES
-from tumbao.serving import resample_reference
 from tumbao.serving.browser import BrowserUnavailableError, require_browser
 from tumbao.serving.song import combine, sections
 
@@ -185,19 +184,6 @@ def test_recording_formats_get_the_answer_of_the_server(
     assert ours["genre"] == theirs["genre"]
     assert ours["probabilities"] == pytest.approx(theirs["probabilities"], abs=0.01)  # other padding
     assert ours["duration_seconds"] == pytest.approx(theirs["duration_seconds"], abs=0.05)
-
-
-@pytest.mark.parametrize("rate", [44_100, 48_000, 11_025])
-def test_resampling_equals_the_reference(page: Tab, rng: np.random.Generator, rate: int) -> None:
-    channels = rng.uniform(-1, 1, (2, 3_001)).astype(np.float32)
-    ours = page.run(
-        f"""(async () => {{
-            const {{ mix, resample }} = await import("./audio.js");
-            const channels = {json.dumps(channels.tolist())}.map((channel) => Float32Array.from(channel));
-            return Array.from(resample(mix(channels, {rate}), {rate}, 22050));
-        }})()"""
-    )
-    np.testing.assert_allclose(ours, resample_reference.resample(channels.mean(axis=0), rate, 22_050), atol=1e-6)
 
 
 def test_song_values_equal_those_of_the_server(page: Tab, rng: np.random.Generator) -> None:

@@ -27,12 +27,6 @@ def wait_for_threads_to_end(before: set[threading.Thread]) -> None:
         time.sleep(0.01)
 
 
-def test_items_are_in_order() -> None:
-    items = Prefetch(numbers([], 100), 3)
-    assert list(items) == list(range(100))
-    assert list(items) == []
-
-
 def test_an_error_is_raised_after_the_items_before_it() -> None:
     items = Prefetch(numbers([], 2, KeyError("what")), 8)
     assert [next(items), next(items)] == [0, 1]
