@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tumbao.components.ingest.download_cache import cache_folder, cached_copy
-from tumbao.components.ingest.fragments import Fragment, Fragments, SongSummary, read
+from tumbao.components.ingest.fragments import Fragment, Fragments, SongSummary
 from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path, below
 from tumbao.components.ingest.worker_pool import cpu_count
 from tumbao.schema.errors import UserError
@@ -58,7 +58,6 @@ class FragmentPrediction:
 class SongPrediction:
     """The prediction for one song."""
 
-    path: AnyPath
     answer: SongAnswer
     sections: tuple[Section, ...]  # parts of a medley, a single one for other songs
     fragments: tuple[FragmentPrediction, ...]  # without the silent ones
@@ -139,24 +138,14 @@ class TFLiteModel:
         threads = threads or cpu_count()
         self._lock = threading.Lock()
         self._frontend = _load(assets, self.info.files["frontend"], threads, "waveform")
-        file = self.info.files[precision]
-        self._classifier = _load(assets, file, threads, "image")
-        if self.info.out_of_distribution and DISTANCE not in self._classifier.get_output_details():
-            raise UserError(
-                f"{assets / file.name}: has no output {DISTANCE}, for which {INFO_FILE} has a threshold. "
-                "Copy the whole version folder again."
-            )
+        self._classifier = _load(assets, self.info.files[precision], threads, "image")
 
     def predict(self, fragment: np.ndarray) -> np.ndarray:
         """Predict a fragment: mono samples float32 [fragment_samples] in [-1, 1] → probabilities float32 [g]."""
-        return self._outputs(self._image(fragment))[PROBABILITIES][0]
+        return self._outputs(fragment)[PROBABILITIES][0]
 
-    def classify(self, path: str | Path) -> SongPrediction:
-        """Classify one song; raise `AudioError` if the file cannot be read as a song."""
-        return self.answer(path, read(path, self.info.mel))
-
-    def answer(self, path: str | AnyPath, items: Iterable[Fragment | SongSummary]) -> SongPrediction:
-        """Classify one song from decoded fragments, as `fragments.read` yields them; `path` is not read."""
+    def answer(self, items: Iterable[Fragment | SongSummary]) -> SongPrediction:
+        """Classify one song from decoded fragments, as `fragments.read` yields them."""
         mel, rule = self.info.mel, self.info.out_of_distribution
         starts: list[float] = []
         raw: list[np.ndarray] = []
@@ -167,7 +156,7 @@ class TFLiteModel:
             silent, padded = silent + fragment.silent, fragment.padded
             if not fragment.silent:
                 starts.append(fragment.index * mel.fragment_seconds)
-                outputs = self._outputs(self._image(fragment.samples))
+                outputs = self._outputs(fragment.samples)
                 raw.append(outputs[PROBABILITIES][0])
                 distances.append(float(outputs[DISTANCE][0]) if rule else 0.0)
         inside = [rule is None or distance <= rule.threshold for distance in distances]
@@ -175,7 +164,6 @@ class TFLiteModel:
         ends = [song.ending.seconds if padded else start + mel.fragment_seconds for start in starts]
         shares = map(tuple, probabilities.tolist())
         return SongPrediction(
-            path=as_path(path),
             answer=song_answer(self.info, probabilities, distances),
             sections=sections(starts, ends[-1], probabilities),
             fragments=tuple(map(FragmentPrediction, starts, ends, shares, inside)),
@@ -188,12 +176,9 @@ class TFLiteModel:
             audio_tracks=song.ending.header.audio_tracks,
         )
 
-    def _image(self, fragment: np.ndarray) -> np.ndarray:
+    def _outputs(self, fragment: np.ndarray) -> dict[str, np.ndarray]:
         with self._lock:
-            return self._frontend(waveform=fragment[np.newaxis])["image"]
-
-    def _outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        with self._lock:
+            image = self._frontend(waveform=fragment[np.newaxis])["image"]
             return self._classifier(image=image)
 
 

@@ -238,7 +238,7 @@ def answers(classifier: TFLiteModel, songs: Iterator[Decoded], tagger: Tagger | 
             part = decoded.song.part
             result: SongPrediction | AudioError
             try:
-                result = decoded.song.fault or classifier.answer(part.path, decoded.items)
+                result = decoded.song.fault or classifier.answer(decoded.items)
             except AudioError as error:
                 result = error
             yield Answer(part, decoded.stamp, result)

@@ -122,13 +122,13 @@ class Classifier:
         self._require_open()
         if isinstance(song, np.ndarray):
             samples, rate_hz = _channels(song), _rate(rate)
-            prediction = self._model.answer("", read_samples(samples, rate_hz, self.info.mel))
+            prediction = self._model.answer(read_samples(samples, rate_hz, self.info.mel))
             return classification(AudioSegment(""), prediction, self.info)
         if rate is not None:
             raise UserError(f"Expected a rate with samples only: a file has its own. Received: rate={rate}")
         part = AudioSegment(_text(song))
         items = read_song(self._pool, part, self.info.mel, None)
-        return classification(part, self._model.answer(part.path, items), self.info)
+        return classification(part, self._model.answer(items), self.info)
 
     def classify_many(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Results:
         """Classify many songs.

@@ -86,7 +86,7 @@ class Job:
             contextlib.closing(read_song(self._pool, AudioSegment(str(upload.path)), info.mel, None)) as items,
         ):
             try:
-                return song_values(self._model.classifier.answer(upload.name, self._limited(items)), info)
+                return song_values(self._model.classifier.answer(self._limited(items)), info)
             except AudioError as error:
                 if error.reason in (Reason.UNREADABLE, Reason.IO_ERROR):  # the server wrote the file itself
                     _log.error("An upload that was received %s", error.message)

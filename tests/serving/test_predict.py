@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from tumbao.components.ingest.fragments import read
 from tumbao.schema.genres import GENRES
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, DistanceRule, ModelInfo
-from tumbao.serving.predict import RUN_MODEL, TFLiteModel, find_assets
+from tumbao.serving.predict import RUN_MODEL, SongPrediction, TFLiteModel, find_assets
 
 RATE = 22_050
 Tone = Callable[..., np.ndarray]
@@ -23,6 +24,10 @@ Tone = Callable[..., np.ndarray]
 @pytest.fixture(scope="module")
 def classifier(pushed: Path) -> TFLiteModel:
     return TFLiteModel(pushed)
+
+
+def classify(model: TFLiteModel, path: Path) -> SongPrediction:
+    return model.answer(read(path, model.info.mel))
 
 
 def tiny_model(fragment: np.ndarray) -> np.ndarray:
@@ -58,7 +63,7 @@ def test_a_fragment_passes_through_front_end_and_classifier(classifier: TFLiteMo
 def test_a_song_has_the_mean_probability_of_its_fragments(classifier: TFLiteModel, tone: Tone, tmp_path: Path) -> None:
     loud, soft = 2 * tone(30), 0.02 * tone(30)
     soundfile.write(tmp_path / "song.wav", np.concatenate([loud, soft, loud, soft[: 5 * RATE]]), RATE, subtype="FLOAT")
-    song = classifier.classify(tmp_path / "song.wav")
+    song = classify(classifier, tmp_path / "song.wav")
     assert GENRES[song.answer.genre] == "salsa"
     assert song.answer.votes == (1, 0, 0, 2, 0)
     assert [(f.start_seconds, f.end_seconds) for f in song.fragments] == [(0, 30), (30, 60), (60, 90)]
@@ -70,7 +75,7 @@ def test_a_song_has_the_mean_probability_of_its_fragments(classifier: TFLiteMode
 def test_silent_fragments_are_ignored(classifier: TFLiteModel, tone: Tone, tmp_path: Path) -> None:
     loud, nothing = 2 * tone(30), np.zeros(60 * RATE, np.float32)
     soundfile.write(tmp_path / "song.wav", np.concatenate([nothing, loud]), RATE, subtype="FLOAT")
-    song = classifier.classify(tmp_path / "song.wav")
+    song = classify(classifier, tmp_path / "song.wav")
     assert (song.silent, song.answer.votes) == (2, (0, 0, 0, 1, 0))
     assert [(one.start_seconds, one.end_seconds) for one in song.fragments] == [(60, 90)]
     assert [(one.start_seconds, one.end_seconds) for one in song.sections] == [(60, 90)]
@@ -79,7 +84,7 @@ def test_silent_fragments_are_ignored(classifier: TFLiteModel, tone: Tone, tmp_p
 
 def test_a_short_song_is_padded_and_keeps_its_length(classifier: TFLiteModel, tone: Tone, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.flac", tone(12), RATE)
-    song = classifier.classify(tmp_path / "short.flac")
+    song = classify(classifier, tmp_path / "short.flac")
     assert song.padded
     assert [(f.start_seconds, f.end_seconds) for f in song.fragments] == [(0, 12)]
 
@@ -88,7 +93,7 @@ def test_a_truncated_song_is_flagged(classifier: TFLiteModel, tone: Tone, tmp_pa
     soundfile.write(tmp_path / "song.wav", tone(80), RATE)
     content = (tmp_path / "song.wav").read_bytes()
     (tmp_path / "song.wav").write_bytes(content[: len(content) // 2])
-    song = classifier.classify(tmp_path / "song.wav")
+    song = classify(classifier, tmp_path / "song.wav")
     assert song.truncated
     assert len(song.fragments) == 1
     assert song.declared_seconds == pytest.approx(80, abs=0.1)
@@ -102,7 +107,7 @@ def test_a_calibrated_model_abstains(pushed: Path, tone: Tone, tmp_path: Path) -
     for threshold, confident in ((expected.max() - 0.02, True), (expected.max() + 0.02, False)):
         calibration = Calibration(2.0, threshold, 10, 1)
         dataclasses.replace(ModelInfo.read(assets), calibration=calibration).write(assets)
-        song = TFLiteModel(assets).classify(tmp_path / "song.wav")
+        song = classify(TFLiteModel(assets), tmp_path / "song.wav")
         assert song.answer.probabilities == pytest.approx(expected, abs=0.02)
         assert (GENRES[song.answer.genre], song.answer.confident) == ("salsa", confident)
 
@@ -118,7 +123,7 @@ def test_a_song_out_of_distribution_has_no_confident_answer(pushed: Path, tone: 
         ([soft[: 20 * RATE]], [True], True),
     ):
         soundfile.write(tmp_path / "song.wav", np.concatenate(parts), RATE, subtype="FLOAT")
-        song = model.classify(tmp_path / "song.wav")
+        song = classify(model, tmp_path / "song.wav")
         assert [fragment.in_distribution for fragment in song.fragments] == in_distribution
         assert song.answer.confident is confident
 
@@ -138,9 +143,9 @@ def test_an_incomplete_file_raises_an_error(pushed: Path, tmp_path: Path) -> Non
 def test_classification_does_not_load_tensorflow(pushed: Path, tone: Tone, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "song.mp3", tone(31), RATE)
     program = (
-        "import sys, tumbao.pipeline.classify\n"
-        "from tumbao.serving.predict import TFLiteModel\n"
-        f"song = TFLiteModel({str(pushed)!r}).classify({str(tmp_path / 'song.mp3')!r})\n"
+        "import sys, tumbao, tumbao.pipeline.classify\n"
+        f"with tumbao.Classifier({str(pushed)!r}) as classifier:\n"
+        f"    song = classifier.classify({str(tmp_path / 'song.mp3')!r})\n"
         "heavy = {'tensorflow', 'tfx', 'apache_beam', 'keras', 'librosa', 'matplotlib'} & set(sys.modules)\n"
         "sys.stdout.write(f'{len(song.fragments)} {sorted(heavy)}')\n"
     )
