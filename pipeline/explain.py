@@ -16,7 +16,7 @@ from tumbao.components.ingest import progress, song_cache
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.paths import AnyPath
-from tumbao.components.ingest.records import decode_image
+from tumbao.components.ingest.records import decode_levels
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UserError
@@ -32,7 +32,6 @@ from tumbao.serving.explain.activation_maximization import (
     maximize,
 )
 from tumbao.serving.explain.attribution_report import AttributionReport, attribute_genre
-from tumbao.serving.explain.inversion import levels_from_image
 from tumbao.serving.explain.library_context import LibraryContext, QueryFragment, library_context, typical
 from tumbao.serving.explain.network import Network, NoGradientError, load, log_odds
 from tumbao.serving.explain.page import (
@@ -181,13 +180,13 @@ def _starts(network: Network, reports: Sequence[AttributionReport], context: Lib
         row = typical(activations.vectors, library.labels, genre)
         if row is not None:
             name = f"{library.songs[row]}, from {clock(float(library.starts[row]))}"
-            starts.append(_Start(name, _levels(network, context, row), activations.logits[row]))
+            starts.append(_Start(name, _levels(context, row), activations.logits[row]))
     return starts
 
 
-def _levels(network: Network, context: LibraryContext, row: int) -> np.ndarray:
+def _levels(context: LibraryContext, row: int) -> np.ndarray:
     images = dict(song_cache.images(context.library.archives[row]))
-    return levels_from_image(decode_image(images[context.library.members[row]]), network.spec)
+    return decode_levels(images[context.library.members[row]])
 
 
 def _filters(
@@ -208,6 +207,6 @@ def _filters(
         found = np.flatnonzero(context.library.labels == genre)
         spread = np.linspace(0, len(found) - 1, min(FRAGMENTS_PER_GENRE, len(found))).round().astype(int)
         rows += found[np.unique(spread)].tolist()
-    pictures = np.stack([_levels(network, context, row) for row in rows])
+    pictures = np.stack([_levels(context, row) for row in rows])
     filters = discriminative_filters(network, pictures, context.library.labels[rows].tolist(), seed)
     return filters_section(filters, network, context.catalog.name)

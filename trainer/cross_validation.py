@@ -216,7 +216,7 @@ def nearest_neighbour(library: RenderedLibrary, folds: Sequence[Fold]) -> float:
 
     A song is described by mean and standard deviation of each mel band, standardised; the metric is Euclidean.
     """
-    images = (decode_levels(png)[0] for png in library.images())
+    images = (decode_levels(png) for png in library.images())
     spectra = np.array([[*levels.mean(axis=1), *levels.std(axis=1)] for levels in images])
     names = np.array(library.songs)
     right = []

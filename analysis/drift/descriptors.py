@@ -177,7 +177,7 @@ def measure_training(training: TrainingData) -> tuple[tuple[SongDescriptors, ...
     for features in read_records(f"{training.examples}/Split-train/*.gz"):
         song = features[record.SONG].decode()
         if song in chosen:
-            values = describe(decode_levels(features[record.IMAGE])[0], training.spec)
+            values = describe(decode_levels(features[record.IMAGE]), training.spec)
             found[song].append((features[record.START_SECONDS], values))
         progress.advance("read records")
     measured = tuple(

@@ -107,10 +107,9 @@ def first_of_each(pattern: str, genres: Sequence[str]) -> dict[str, dict[str, An
     return {genre: found[genre] for genre in genres if genre in found}
 
 
-def decode_levels(png: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Decode the mel image of a record to palette indexes, uint8 [height, width], and palette, uint8 [256, 3]."""
-    image = Image.open(io.BytesIO(png))
-    return np.asarray(image), np.array(image.getpalette(), np.uint8).reshape(-1, 3)
+def decode_levels(png: bytes) -> np.ndarray:
+    """Decode the mel image of a record to palette indexes, uint8 [height, width]."""
+    return np.asarray(Image.open(io.BytesIO(png)))
 
 
 def spread(pattern: str, count: int, genres: int = 0) -> np.ndarray:

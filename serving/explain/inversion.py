@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from tumbao.components.ingest.mel import mel_filterbank, mel_levels, palette, resize_matrices
+from tumbao.components.ingest.mel import mel_filterbank, mel_levels, resize_matrices
 from tumbao.schema.mel_spec import MelSpec
 
 PEAK = 0.9  # peak of the reconstructed samples; the image does not contain the loudness
@@ -56,15 +56,6 @@ def reconstruct_audio(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
 def mel_image_levels(samples: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Compute the mel image of mono samples in [-1, 1]: uint8 [image_height, image_width], in palette steps."""
     return mel_levels(samples[np.newaxis], spec).numpy()[0].astype(np.uint8)
-
-
-def levels_from_image(image: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Undo the colour map: RGB [image_height, image_width, 3] in 0..255 → index of the nearest colour, uint8."""
-    colours = palette(spec).astype(np.float32)
-    pixels = np.asarray(image, np.float32).reshape(-1, 3)
-    # |pixel - colour|² without |pixel|², which is the same for all colours
-    distances = (colours**2).sum(axis=1) - 2 * pixels @ colours.T
-    return distances.argmin(axis=1).astype(np.uint8).reshape(spec.image_shape[:2])
 
 
 @functools.lru_cache(maxsize=4)
