@@ -35,8 +35,6 @@ GIVEN = Training(epochs=1, batch=4, units=(8,), dropout=0.25, learning_rate=0.01
 TRIALS = 3
 SONGS = [f"s{index}" for index in range(len(LABELS))]
 
-Begin = Callable[..., HeadTuner]
-
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:(currentThread|getName)\(\):DeprecationWarning"
 )  # KerasTuner locks with it
@@ -64,21 +62,15 @@ def records(tmp_path_factory: pytest.TempPathFactory, write_features: Callable[.
     return Records([file], SHAPE, 2)
 
 
-@pytest.fixture(scope="module")
-def begin(records: Records) -> Begin:
-    """Set a search up: begin(learn, folder, trials=3) -> its tuner."""
-
-    def make(learn: Tried, folder: Path, trials: int = TRIALS, training: Training = GIVEN) -> HeadTuner:
-        return tuner(learn, records, training, trials=trials, folder=str(folder))
-
-    return make
+def begin(records: Records, learn: Tried, folder: Path, trials: int = TRIALS) -> HeadTuner:
+    return tuner(learn, records, GIVEN, trials=trials, folder=str(folder))
 
 
 @pytest.fixture(scope="module")
-def whole(begin: Begin, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tried, HeadTuner]:
+def whole(records: Records, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tried, HeadTuner]:
     """A search that nothing interrupted."""
     tried = Tried()
-    found = begin(tried, tmp_path_factory.mktemp("searches") / "whole")
+    found = begin(records, tried, tmp_path_factory.mktemp("searches") / "whole")
     found.search()
     return tried, found
 
@@ -101,13 +93,13 @@ def test_the_papers_settings_come_first_then_the_given_ones_then_random_ones(who
 
 
 def test_an_interrupted_search_continues_with_the_same_results(
-    whole: tuple[Tried, HeadTuner], begin: Begin, tmp_path: Path
+    whole: tuple[Tried, HeadTuner], records: Records, tmp_path: Path
 ) -> None:
     first, second = Tried(interrupt_at=2), Tried()
     with pytest.raises(KeyboardInterrupt):
-        begin(first, tmp_path / "search").search()
+        begin(records, first, tmp_path / "search").search()
     reports: list[tuple[str, int, int]] = []
-    found = begin(second, tmp_path / "search")
+    found = begin(records, second, tmp_path / "search")
     with progress.listen(lambda *step: reports.append(step)):
         found.search()
     assert first.settings[:1] + second.settings == whole[0].settings
@@ -115,27 +107,27 @@ def test_an_interrupted_search_continues_with_the_same_results(
     assert [step for step in reports if step[0] == "tune"] == [("tune", done, TRIALS) for done in (2, 3)]
 
 
-def test_a_finished_search_runs_only_additional_trials(whole: tuple[Tried, HeadTuner], begin: Begin) -> None:
+def test_a_finished_search_runs_only_additional_trials(whole: tuple[Tried, HeadTuner], records: Records) -> None:
     folder, again, more = Path(whole[1].project_dir), Tried(), Tried()
-    found = begin(again, folder)
+    found = begin(records, again, folder)
     found.search()
     assert not again.settings
     assert results(found) == results(whole[1])
-    begin(more, folder, TRIALS + 1).search()
+    begin(records, more, folder, TRIALS + 1).search()
     assert len(more.settings) == 1
-    assert results(begin(again, folder)) == results(whole[1])
+    assert results(begin(records, again, folder)) == results(whole[1])
 
 
-def test_a_search_with_damaged_state_starts_again(begin: Begin, tmp_path: Path) -> None:
-    begin(Tried(), tmp_path / "search", 1).search()
+def test_a_search_with_damaged_state_starts_again(records: Records, tmp_path: Path) -> None:
+    begin(records, Tried(), tmp_path / "search", 1).search()
     (tmp_path / "search" / "oracle.json").write_text('{"ongoing_tri')
     again = Tried()
-    begin(again, tmp_path / "search", 1).search()
+    begin(records, again, tmp_path / "search", 1).search()
     assert len(again.settings) == 1
 
 
-def test_equally_accurate_trials_are_sorted_by_loss_then_by_number(begin: Begin, tmp_path: Path) -> None:
-    oracle = begin(Tried(), tmp_path / "search", 4).oracle
+def test_equally_accurate_trials_are_sorted_by_loss_then_by_number(records: Records, tmp_path: Path) -> None:
+    oracle = begin(records, Tried(), tmp_path / "search", 4).oracle
     for number, (accuracy, loss) in enumerate([(0.5, 0.1), (0.8, 0.9), (0.8, 0.7), (0.8, 0.7)]):
         trial = oracle.create_trial(str(number))
         oracle.update_trial(trial.trial_id, {search.ACCURACY: accuracy, search.LOSS: loss})
@@ -163,33 +155,31 @@ def test_the_summary_has_the_results_of_the_best_and_the_papers_settings(whole: 
     assert found.best.accuracy == max(one.accuracy for one in found.trials)
 
 
-@pytest.fixture
-def set_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Return the arguments of the search that the Tuner sets up: set_up(pattern, **config)."""
-    monkeypatch.setattr(run, "TunerFnResult", lambda tuner, fit_kwargs: tuner)
-    monkeypatch.setattr(run, "tuner", lambda learn, *_, **given: {"learn": learn, **given})
-    config = {"training": dataclasses.asdict(GIVEN), "genres": ["a", "b"], "weights": "", "code": "0", "trials": 3}
-
-    def call(pattern: Path, **other: Any) -> dict[str, Any]:
-        given = {**config, "searches": "searches", **other}
-        return run.tuner_fn(SimpleNamespace(custom_config=given, train_files=[str(pattern)], eval_files=[str(pattern)]))
-
-    return call
-
-
 def test_a_search_is_named_by_data_and_settings_but_not_by_how_many_trials(
-    set_up: Callable[..., dict[str, Any]], tmp_path: Path, write_features: Callable[..., str]
+    write_features: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(run, "TunerFnResult", lambda tuner, fit_kwargs: tuner)
+    monkeypatch.setattr(run, "tuner", lambda learn, *_, folder, trials: (folder, trials))
+
+    def set_up(**other: Any) -> tuple[str, int]:
+        config: dict[str, Any] = {
+            "model": "lstm",
+            "training": dataclasses.asdict(GIVEN),
+            "genres": ["a", "b"],
+            "weights": "",
+        }
+        files = [str(tmp_path / "*.gz")]
+        config |= {"code": "0", "trials": 3, "searches": "searches", **other}
+        return run.tuner_fn(SimpleNamespace(custom_config=config, train_files=files, eval_files=files))
+
     write_features(tmp_path / "1.gz", LABELS, SHAPE)
     seed = dataclasses.asdict(dataclasses.replace(GIVEN, seed=8))
-    others: list[dict[str, Any]] = [{}, {"code": "1"}, {"training": seed}, {"model": "lstm-attention"}, {"trials": 9}]
-    searches = [set_up(tmp_path / "*.gz", **{"model": "lstm", **other}) for other in others]
+    searches = [set_up(), set_up(code="1"), set_up(training=seed), set_up(model="lstm-attention")]
+    assert set_up(trials=9) == (searches[0][0], 9)
     write_features(tmp_path / "2.gz", LABELS, SHAPE)
-    folders = [one["folder"] for one in [*searches, set_up(tmp_path / "*.gz", model="lstm")]]
+    folders = {folder for folder, _ in [*searches, set_up()]}
+    assert len(folders) == 5
     assert all(folder.startswith("searches/") for folder in folders)
-    assert folders[4] == folders[0]
-    assert len(set(folders)) == 5
-    assert [one["trials"] for one in searches] == [3, 3, 3, 3, 9]
 
 
 class SettingsError(Exception):
