@@ -103,17 +103,15 @@ def cut(probabilities: np.ndarray) -> list[tuple[float, float, str]]:
     return [(one.start_seconds, one.end_seconds, "abc"[one.genre]) for one in found]
 
 
-@pytest.mark.parametrize("letters", ["a", "aaaaa", "aab", "baa", "aabaa", "aabaaacaa", "abab", "a?b?a"])
-def test_single_fragments_form_no_section(letters: str) -> None:
-    assert len(cut(song_of(letters))) == 1
-
-
 @pytest.mark.parametrize(
     ("letters", "expected"),
     [
+        ("a", [(0, 30, "a")]),
+        ("aabaaacaa", [(0, 270, "a")]),  # a single fragment forms no section
+        ("abab", [(0, 120, "a")]),
+        ("a?b?a", [(0, 150, "a")]),
         ("aabb", [(0, 60, "a"), (60, 120, "b")]),
         ("aaabbccc", [(0, 90, "a"), (90, 150, "b"), (150, 240, "c")]),
-        ("aabbbaa", [(0, 60, "a"), (60, 150, "b"), (150, 210, "a")]),
         ("aacabbb", [(0, 120, "a"), (120, 210, "b")]),
     ],
 )

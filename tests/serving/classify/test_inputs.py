@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -22,11 +21,6 @@ def library(tmp_path: Path) -> Path:
 
 def paths(*named: Path) -> list[str]:
     return [song.part.path for song in find_audio_files(named).songs]
-
-
-def test_folders_are_searched_and_ignored_files_counted(library: Path) -> None:
-    assert paths(library) == [str(library / name) for name in ("a.wav", "b [live]/ñ.flac", "text.mp3", "unknown")]
-    assert find_audio_files([library]).notes == ("2 files left out: 1 hidden file, 1 picture",)
 
 
 def test_a_file_with_several_paths_is_listed_once(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,15 +69,10 @@ def test_a_folder_that_cannot_be_listed_is_reported(library: Path, monkeypatch: 
     assert len(songs) == 4
 
 
-@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
-def test_lists_with_songs_and_parts(library: Path, tmp_path: Path, form: str) -> None:
-    rows = [("songs/a.wav", ""), ("songs/a.wav", "30"), (str(library / "unknown"), ""), ("songs/missing.wav", "")]
-    file = tmp_path / f"list.{form}"
-    if form == "jsonl":
-        file.write_text("".join(json.dumps({"file_name": name, "start": start}) + "\n" for name, start in rows))
-    else:
-        mark = "," if form == "csv" else "\t"
-        file.write_text("".join(mark.join(row) + "\n" for row in [("file_name", "start"), *rows]))
+def test_lists_with_songs_and_parts(library: Path, tmp_path: Path) -> None:
+    rows = ["songs/a.wav,", "songs/a.wav,30", f"{library / 'unknown'},", "songs/missing.wav,"]
+    file = tmp_path / "list.csv"
+    file.write_text("\n".join(["file_name,start", *rows]))
     assert [song.part for song in find_audio_files([file]).songs] == [
         AudioSegment(str(library / "a.wav")),
         AudioSegment(str(library / "a.wav"), 30.0),

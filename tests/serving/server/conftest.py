@@ -102,3 +102,7 @@ def wav(samples: np.ndarray) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples, RATE, format="WAV")
     return file.getvalue()
+
+
+def send(client: httpx.Client, *contents: bytes) -> httpx.Response:
+    return client.post("/v1/classify", files=[("files", (str(n), content)) for n, content in enumerate(contents)])

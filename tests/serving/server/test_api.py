@@ -7,8 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving.server.conftest import Serving
-from tests.serving.server.test_limits import send
+from tests.serving.server.conftest import Serving, send
 from tumbao.schema.genres import GENRES
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, LABELS_FILE
 from tumbao.serving.server.middleware import HEADERS

@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.serving.server.conftest import Serving, wav
+from tests.serving.server.conftest import Serving, send, wav
 from tumbao.serving.predict import song_values
 from tumbao.serving.server import middleware
 from tumbao.serving.server.uploads import FORM_BYTES, Limits
@@ -36,10 +36,6 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def left(temporary: Path) -> list[Path]:
     return [path for path in temporary.glob("tumbao-serve-*/*/*") if path.is_file()]
-
-
-def send(client: httpx.Client, *contents: bytes) -> httpx.Response:
-    return client.post("/v1/classify", files=[("files", (str(n), content)) for n, content in enumerate(contents)])
 
 
 def refused(response: httpx.Response, status: int, reason: str) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving.server.conftest import Serving
-from tests.serving.server.test_limits import Gate, gate, send
+from tests.serving.server.conftest import Serving, send
+from tests.serving.server.test_limits import Gate, gate
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo, identity
 from tumbao.serving.server.middleware import Metrics
 from tumbao.serving.server.models import Models

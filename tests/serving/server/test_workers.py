@@ -5,16 +5,11 @@ import subprocess
 from pathlib import Path
 from unittest import mock
 
-import httpx
 import pytest
 
 from tests.processes import children, kill, wait_until_gone
-from tests.serving.server.conftest import Serving
+from tests.serving.server.conftest import Serving, send
 from tumbao.components.ingest import decoders
-
-
-def send(client: httpx.Client, *contents: bytes) -> httpx.Response:
-    return client.post("/v1/classify", files=[("files", (str(n), content)) for n, content in enumerate(contents)])
 
 
 def test_killed_workers_are_replaced(serving: Serving, pushed: Path, salsa: bytes) -> None:
