@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tumbao.components.ingest.paths import RemotePath
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
@@ -50,18 +48,6 @@ def test_a_model_is_found_at_each_level_and_downloaded_once(
     assert find_assets(bucket / "9").parent.name == "9"
     monkeypatch.setattr(RemotePath, "copy_to", None)
     assert find_assets(bucket) == find_assets(str(bucket)) == find_assets(bucket / "10" / ASSETS_FOLDER) == newest
-
-
-def test_another_model_at_the_same_address_is_downloaded(pushed: Path, bucket: RemotePath, tmp_path: Path) -> None:
-    upload(pushed / "1", bucket / "1")
-    first = find_assets(bucket)
-    other = shutil.copytree(pushed / "1", tmp_path / "1")
-    card = (other / ASSETS_FOLDER / INFO_FILE).read_text()
-    (other / ASSETS_FOLDER / INFO_FILE).write_text(card + " ")
-    tf.io.gfile.rmtree(str(bucket / "1"))
-    upload(other, bucket / "1")
-    assert find_assets(bucket) != first
-    assert (find_assets(bucket) / INFO_FILE).read_text() == card + " "
 
 
 def test_a_server_loads_what_is_pushed_to_a_bucket(
