@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import eval_config_writer
 from tfx import types
@@ -70,56 +71,43 @@ def eval_config(
     """
     songs = sum(test_songs.values())
     drop = max(max_accuracy_drop, (LEAST_DIFFERING - 1) / max(songs, 1))
-    overall = config_pb2.SlicingSpec()
-    each_genre = {genre: config_pb2.SlicingSpec(feature_values={record.GENRE: genre}) for genre in test_songs}
-    thresholds = [
-        config_pb2.PerSliceMetricThreshold(
-            slicing_specs=[overall],
-            threshold=config_pb2.MetricThreshold(
-                value_threshold=config_pb2.GenericValueThreshold(lower_bound=_bound(min_accuracy, songs)),
-                change_threshold=config_pb2.GenericChangeThreshold(
-                    direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -drop - ROUNDING}
-                ),
-            ),
-        ),
-        *(
-            config_pb2.PerSliceMetricThreshold(
-                slicing_specs=[each_genre[genre]],
-                threshold=config_pb2.MetricThreshold(
-                    value_threshold=config_pb2.GenericValueThreshold(lower_bound=_bound(min_recall, number))
-                ),
-            )
-            for genre, number in test_songs.items()
-        ),
+    slices = [{}, *({"feature_values": {record.GENRE: genre}} for genre in test_songs)]
+    bounds = [(min_accuracy, songs), *((min_recall, number) for number in test_songs.values())]
+    thresholds: list[dict[str, Any]] = [
+        {
+            "slicing_specs": [one],
+            "threshold": {"value_threshold": {"lower_bound": lowest_plausible(bound, number) - ROUNDING}},
+        }
+        for one, (bound, number) in zip(slices, bounds, strict=True)
     ]
-    everywhere = config_pb2.MetricsSpec(
-        metrics=[
-            config_pb2.MetricConfig(class_name="SparseCategoricalAccuracy", per_slice_thresholds=thresholds),
-            config_pb2.MetricConfig(class_name="SparseCategoricalCrossentropy"),
-            config_pb2.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
-            config_pb2.MetricConfig(class_name="ExampleCount"),
-        ]
-    )
-    one_against_all = config_pb2.MetricsSpec(
-        metrics=[config_pb2.MetricConfig(class_name=name) for name in ("Precision", "Recall", "F1Score")],
-        binarize=config_pb2.BinarizationOptions(class_ids={"values": range(len(test_songs))}),
-    )
-    return config_pb2.EvalConfig(
-        model_specs=[
-            config_pb2.ModelSpec(
-                signature_name=EXAMPLES,
-                label_key=record.LABEL,
-                prediction_key=PROBABILITIES,
-                model_type=tfma.constants.TF_GENERIC,
-            )
+    change = {"direction": "HIGHER_IS_BETTER", "absolute": -drop - ROUNDING}
+    thresholds[0]["threshold"]["change_threshold"] = change
+    everywhere = ("SparseCategoricalCrossentropy", "MultiClassConfusionMatrixPlot", "ExampleCount")
+    one_against_all = ("Precision", "Recall", "F1Score")
+    description = {
+        "model_specs": [
+            {
+                "signature_name": EXAMPLES,
+                "label_key": record.LABEL,
+                "prediction_key": PROBABILITIES,
+                "model_type": tfma.constants.TF_GENERIC,
+            }
         ],
-        slicing_specs=[overall, *each_genre.values()],
-        metrics_specs=[everywhere, one_against_all],
-    )
-
-
-def _bound(bound: float, songs: int) -> dict[str, float]:
-    return {"value": lowest_plausible(bound, songs) - ROUNDING}
+        "slicing_specs": slices,
+        "metrics_specs": [
+            {
+                "metrics": [
+                    {"class_name": "SparseCategoricalAccuracy", "per_slice_thresholds": thresholds},
+                    *({"class_name": name} for name in everywhere),
+                ]
+            },
+            {
+                "metrics": [{"class_name": name} for name in one_against_all],
+                "binarize": {"class_ids": {"values": list(range(len(test_songs)))}},
+            },
+        ],
+    }
+    return json_format.ParseDict(description, config_pb2.EvalConfig())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -142,9 +142,7 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         assets = f"{saved_model}/{ASSETS_FOLDER}"
         files = _classifiers(assets)
         thorough = files.keys() & QUANTIZED | {preferred(files)}
-        others = 3 + 2 * len(files) - len(thorough) + 4  # signatures, other classifiers, ONNX, audio, browser
-        repeated = len(thorough) + (policy != "float32")
-        progress.start("compare", repeated * len(fragments) + others * len(names) + 1)
+        progress.start("compare", 3 + 2 * len(files) + 4)  # signatures, classifiers, ONNX, audio, browser
         if policy == "float32":
             predictions = {
                 (one["song"], one["fragment"]): one for one in json_lines(f"{figures.uri}/{PREDICTIONS_FILE}")
@@ -160,9 +158,11 @@ def MobileCheck(  # noqa: N802 - TFX names components so
                 size = QUANTIZED_SAMPLE if on_phones and variant.precision in thorough else SAMPLE
                 predicted, seconds = _predict(variant, fragments[:size], sounds)
                 yield _row(variant, fragments, reference, predicted, seconds)
+                progress.advance("compare")
 
         optional = files | {"onnx": ONNX_FILE}
-        rows = list(compared(chain(_signatures(saved_model), _classifiers_in(assets, files), [_in_onnx(assets)])))
+        classifiers = (_in_interpreters(assets, name, precision, "image") for precision, name in files.items())
+        rows = list(compared(chain(_signatures(saved_model), *classifiers, [_in_onnx(assets)])))
         left_out = {row["name"] for row in rows if row["failures"]} & set(optional.values())
         refused = {key for key, name in optional.items() if name in left_out}
         if kept := files.keys() - refused:
@@ -170,8 +170,8 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         best = preferred(kept or files)
         rows += compared(_in_interpreters(assets, AUDIO_FILE, best, "waveform"))
         rows.append(_compare_in_browser(assets, best, rows, fragments, reference))
+        progress.advance("compare")
         _add_replay(replayed, rows)
-    progress.advance("compare")
     io_utils.write_bytes_file(f"{report.uri}/agreement.json", json.dumps(rows, indent=1).encode())
     blessed = bool(kept) and not any(row["failures"] and row["name"] not in left_out for row in rows)
     io_utils.write_bytes_file(f"{blessing.uri}/{'INFRA_BLESSED' if blessed else 'INFRA_NOT_BLESSED'}", b"")
@@ -233,11 +233,6 @@ def _signatures(saved_model: str) -> Iterator[Variant]:
 def _classifiers(assets: str) -> dict[str, str]:
     """Return the classifier files of a folder: precision → file name."""
     return {key: name for key, name in CLASSIFIER_FILES.items() if tf.io.gfile.exists(f"{assets}/{name}")}
-
-
-def _classifiers_in(assets: str, classifiers: Mapping[str, str]) -> Iterator[Variant]:
-    for precision, name in classifiers.items():
-        yield from _in_interpreters(assets, name, precision, "image")
 
 
 def _in_interpreters(assets: str, name: str, precision: str, kind: str) -> Iterator[Variant]:
@@ -313,7 +308,6 @@ def _predict(
         started = time.perf_counter()
         predictions.append(variant.predict(value[np.newaxis]))
         seconds.append(time.perf_counter() - started)
-        progress.advance("compare")
     outputs = {name: np.concatenate([one[name] for one in predictions]) for name in predictions[0]}
     return outputs, statistics.median(seconds)
 
@@ -418,7 +412,6 @@ def _compare_in_browser(
     except BrowserUnavailableError as error:
         logging.warning("The model is not compared in a browser: %s", error)
         reason = error.reason
-        progress.advance("compare", len(chosen))
     except BrowserError as error:
         reason, failures = "it does not respond", [f"does not respond: {str(error).splitlines()[0]}"]
     in_litert = next(row for row in rows if (row["name"], row["through"]) == (name, LITERT))
