@@ -66,12 +66,12 @@ class JsonLines:
             try:
                 values = read_json_line(line if whole else b"")
                 cells = {name: _cell(values[name]) for name in _PART + _SOURCE}
-                reason = _cell((values.get("error") or {}).get("reason"))
+                cells |= {name: _cell(values.get(name)) for name in ("genre", "duration_seconds", "tag")}
+                cells["reason"] = _cell((values.get("error") or {}).get("reason"))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(f"line {number} is not a result of `tumbao classify` ({error})") from error
-            cells |= {name: _cell(value) for name, value in values.items() if name not in cells}
             end += len(line)
-            yield cells | {"reason": reason}, end
+            yield cells, end
 
     def amend(self, written: str, values: Values) -> str:
         """Return a song's lines with some columns changed."""
@@ -245,8 +245,7 @@ class ResultsFile:
             for cells, end in self._encoding.decode(self._file):
                 if cells:
                     key = tuple(cells[name] for name in _PART)
-                    genre, tag = cells.get("genre", ""), cells.get("tag", "")
-                    brief = Brief(genre, float(cells.get("duration_seconds") or 0), cells["reason"], tag)
+                    brief = Brief(cells["genre"], float(cells["duration_seconds"] or 0), cells["reason"], cells["tag"])
                     self._briefs[key] = tuple(cells[name] for name in _SOURCE[:3]), brief
                     self._record(key, begin, end)
                 begin = end

@@ -8,9 +8,6 @@ Euclidean distance, a faint bachata would be nearer to faint salsas than to a cl
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +15,6 @@ import numpy as np
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import minmax_scale, normalize
 
-from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import CATALOGS, Catalog
 from tumbao.components.ingest.records import decode_image
 from tumbao.components.ingest.rendered_library import RenderedLibrary
@@ -96,7 +92,7 @@ def library_context(
     training = training_side(info, catalog, library, workspace)
     rows = np.unique(np.linspace(0, len(library.songs) - 1, min(FRAGMENTS, len(library.songs))).round().astype(int))
     part = _part(library, rows)
-    activations = _library_activations(network, part, workspace / "explained")
+    activations = network.activations(map(decode_image, part.images()), len(part.songs), "library")
     query_activations = network.activations((one.image for one in queries), len(queries), "songs") if queries else None
     vectors = [one.vectors for one in (activations, query_activations) if one]
     trained = np.ones(len(rows), bool) if training is None else training[rows]
@@ -126,19 +122,6 @@ def _part(library: RenderedLibrary, rows: np.ndarray) -> RenderedLibrary:
         archives=tuple(library.archives[row] for row in rows),
         members=tuple(library.members[row] for row in rows),
     )
-
-
-def _library_activations(network: Network, library: RenderedLibrary, folder: Path) -> Activations:
-    """Compute the activations of a library, or load them from the cache."""
-    key = json.dumps([dataclasses.asdict(network.info), library.archives, library.members])
-    file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    if not file.exists():
-        activations = network.activations(map(decode_image, library.images()), len(library.songs), "library")
-        buffer = io.BytesIO()
-        np.savez(buffer, vectors=activations.vectors, logits=activations.logits)
-        write_whole(file, buffer.getvalue())
-    with np.load(file) as arrays:
-        return Activations(arrays["vectors"], arrays["logits"])
 
 
 PERPLEXITY = 10.0  # approximate number of neighbours of a fragment on the map; lower if there are few fragments
