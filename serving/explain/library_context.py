@@ -68,7 +68,6 @@ class LibraryContext:
     queries: tuple[QueryFragment, ...]
     query_activations: Activations | None  # None without any
     positions: np.ndarray  # coordinates on the map in [0, 1], float64 [n + m, 2], the library first
-    agreement: float | None  # see `agreement`
 
     @property
     def mistakes(self) -> np.ndarray:
@@ -83,7 +82,7 @@ def library_context(
     queries: Sequence[QueryFragment],
     workspace: Path,
 ) -> LibraryContext:
-    """Compute activations, map and agreement of a library and the fragments in `queries`, which may be empty."""
+    """Compute activations and map of a library and the fragments in `queries`, which may be empty."""
     info = network.info
     if library.genres != info.genres:
         raise UserError(
@@ -106,7 +105,6 @@ def library_context(
         queries=tuple(queries),
         query_activations=query_activations,
         positions=embedding_map(np.concatenate(vectors)),
-        agreement=agreement(activations.vectors, part.labels, part.songs, trained),
     )
 
 
@@ -153,23 +151,6 @@ def typical(vectors: np.ndarray, labels: np.ndarray, genre: int) -> int | None:
         return None
     own = unit_vectors(vectors[rows])
     return int(rows[np.argmax(own @ own.mean(axis=0))])
-
-
-def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str], training: np.ndarray) -> float | None:
-    """Compute how often a fragment outside training has the genre of the nearest training fragment of another song.
-
-    If all are in training, each is compared with all others. None if there is nothing to compare.
-    """
-    own = unit_vectors(vectors)
-    names = np.unique(np.asarray(songs, object), return_inverse=True)[1]
-    queries = np.flatnonzero(~training) if not training.all() else np.arange(len(own))
-    others = (names[queries, None] != names) & training
-    comparable = others.any(axis=1)
-    if not comparable.any():
-        return None
-    queries, others = queries[comparable], others[comparable]
-    found = np.where(others, own[queries] @ own.T, -np.inf).argmax(axis=1)
-    return float((labels[found] == labels[queries]).mean())
 
 
 def embedding_map(vectors: np.ndarray) -> np.ndarray:

@@ -23,7 +23,6 @@ from tumbao.serving.explain import page as page_module
 from tumbao.serving.explain.library_context import (
     LibraryContext,
     QueryFragment,
-    agreement,
     embedding_map,
     library_context,
     nearest,
@@ -190,14 +189,6 @@ NAMES = ("a", "a", "b", "c", "d")
 VECTORS = np.array([[1, 0], [3, 0.1], [1, 1], [0, 5], [0, 0]], np.float32)
 
 
-def clusters(count: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(4)
-    labels = np.arange(count) % 3
-    centres = np.maximum(rng.normal(size=(3, 16)), 0)
-    lengths = rng.uniform(0.2, 5, (count, 1))
-    return (lengths * (centres[labels] + 0.05 * rng.normal(size=(count, 16)))).astype(np.float32), labels
-
-
 def test_nearest_ignores_lengths_and_lists_a_song_once() -> None:
     query, usable = np.array([100.0, 0.0], np.float32), np.ones(5, bool)
     found = nearest(query, VECTORS, NAMES, 3, usable)
@@ -212,18 +203,6 @@ def test_the_typical_fragment_is_nearest_to_the_mean() -> None:
     vectors = np.array([[1, 0], [1, 0.4], [1, 1], [0, 1]], np.float32)
     labels = np.array([0, 0, 0, 1])
     assert [typical(vectors, labels, genre) for genre in range(3)] == [1, 3, None]
-
-
-def test_agreement_compares_with_other_songs_of_training() -> None:
-    vectors, labels = clusters(30)
-    songs, everything = [f"song {row}" for row in range(30)], np.ones(30, bool)
-    assert agreement(vectors, labels, songs, everything) == 1
-    assert agreement(vectors, labels, [f"song {label}" for label in labels], everything) == 0
-    training = np.arange(30) >= 6
-    wrong = np.where(training, labels, (labels + 1) % 3)
-    assert agreement(vectors, labels, songs, training) == 1
-    assert agreement(vectors, wrong, songs, training) == 0
-    assert agreement(vectors, wrong, songs, ~training) == 0
 
 
 def test_too_few_fragments_raise_an_error() -> None:
