@@ -16,7 +16,7 @@ from rich.text import Text
 
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import AudioSegment, read_song
-from tumbao.components.ingest.fragments import Fragment, SongSummary
+from tumbao.components.ingest.fragments import Fragment, SongSummary, decoded_part
 from tumbao.components.ingest.paths import is_remote
 from tumbao.components.ingest.tables import encode_text
 from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
@@ -137,7 +137,7 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
 
 def _notes(result: SongPrediction, tagging: Tagging | None, info: ModelInfo) -> Iterator[str]:
     if result.truncated:
-        yield _truncation(result.duration_seconds, result.declared_seconds or 0.0)
+        yield f"the file is truncated: decoded {decoded_part(result.duration_seconds, result.declared_seconds)}"
     if result.audio_tracks > 1:
         yield f"decoded audio track {result.audio_track} of {result.audio_tracks}, the default one of players"
     if result.padded:
@@ -155,20 +155,6 @@ def _notes(result: SongPrediction, tagging: Tagging | None, info: ModelInfo) -> 
         yield "the genre was written to its tags"
     elif tagging and tagging.sentence:
         yield f"the file {tagging.sentence}"
-
-
-def _truncation(decoded: float, declared: float) -> str:
-    """Describe a truncated file.
-
-    Examples
-    --------
-    >>> _truncation(73.2, 180.0)
-    'the file is truncated: 1:13 of 3:00 could be decoded'
-    >>> _truncation(73.2, 73.4)
-    'the file is truncated: 1:13 could be decoded'
-    """
-    whole = f" of {clock(declared)}" if declared > decoded and clock(declared) != clock(decoded) else ""
-    return f"the file is truncated: {clock(decoded)}{whole} could be decoded"
 
 
 def text(path: str | Path) -> str:
