@@ -6,18 +6,16 @@ The same genre, index and seed always return the same song.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
 import unicodedata
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.components.ingest.worker_pool import cpu_count
+from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
 from tumbao.datasets.demo import bachata, cumbia, merengue, salsa, vallenato
 from tumbao.datasets.demo.render import waveform, write_mp3
 from tumbao.datasets.demo.score import Score
@@ -90,7 +88,14 @@ def make_library(
     header |= {"seed": seed, "songs_per_genre": songs_per_genre}
     songs = _listed(out, header)
     if missing := [song for song in songs if not (out / song["file"]).is_file()]:
-        _render(out, missing, seed, min(workers or cpu_count(), len(missing)), progress, len(songs))
+        with WorkerPool() as pool, ThreadPoolExecutor(workers or cpu_count()) as threads:
+
+            def write(song: dict[str, Any]) -> str:
+                list(pool.run(_written, out / song["file"], song["genre"], song["index"], seed))
+                return str(song["file"])
+
+            for done, name in enumerate(threads.map(write, missing), start=len(songs) - len(missing) + 1):
+                progress(done, len(songs), name)
     return [out / song["file"] for song in songs]
 
 
@@ -122,26 +127,7 @@ def _entry(genre: str, index: int, seed: int) -> dict[str, Any]:
     return {"file": f"{genre}/{genre}-{index:03d}-{slug}.mp3", "genre": genre, "index": index, **facts}
 
 
-def _render(out: Path, missing: list[dict[str, Any]], seed: int, workers: int, progress: Progress, total: int) -> None:
-    """Render the missing songs in worker processes, which are terminated on an interruption."""
-    before = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:  # the workers inherit the mask, so that only this process handles Ctrl-C
-            jobs = {
-                pool.submit(compose_file, out / song["file"], song["genre"], song["index"], seed): str(song["file"])
-                for song in missing
-            }
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        try:
-            for done, job in enumerate(as_completed(jobs), start=total - len(missing) + 1):
-                job.result()
-                progress(done, total, jobs[job])
-        except BaseException:
-            for process in set(multiprocessing.active_children()) - before:
-                process.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
-            for part in out.glob("*/*.part"):
-                part.unlink()
-            raise
+def _written(path: Path, genre: str, index: int, seed: int) -> Iterator[None]:
+    """Compose one song in a worker process."""
+    compose_file(path, genre, index, seed)
+    yield None

@@ -62,7 +62,7 @@ def test_an_interrupted_library_is_completed_by_the_next_call(tmp_path: Path) ->
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
     listed = json.loads((tmp_path / "library.json").read_text(encoding="utf-8"))
     files = [song["file"] for song in listed["songs"]]
-    assert written == [files[0], "library.json"]
+    assert {files[0], "library.json"} <= set(written) <= {*files[:2], "library.json"}
     for present in files[1:4]:
         (tmp_path / present).write_bytes(b"present")
 
