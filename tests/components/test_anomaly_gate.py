@@ -88,10 +88,6 @@ def lose_song(examples: list[tf.train.Example]) -> None:
     del examples[0].features.feature[record.SONG]
 
 
-def pad_twice(examples: list[tf.train.Example]) -> None:
-    examples[0].features.feature[record.PADDED].int64_list.value.append(0)
-
-
 def add_lyrics(examples: list[tf.train.Example]) -> None:
     for example in examples:
         example.features.feature["lyrics"].bytes_list.value.append(b"salsa")
@@ -102,11 +98,8 @@ def add_lyrics(examples: list[tf.train.Example]) -> None:
     [
         ({"genre": "rock"}, record.GENRE),
         ({"label": 5}, record.LABEL),
-        ({"label": -1}, record.LABEL),
-        ({"fragment": -1}, record.FRAGMENT),
         ({"start_seconds": -0.5}, record.START_SECONDS),
         (lose_song, record.SONG),
-        (pad_twice, record.PADDED),
         (add_lyrics, "lyrics"),
     ],
 )

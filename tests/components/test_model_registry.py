@@ -190,17 +190,3 @@ def test_the_user_is_named_even_without_a_name(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(getpass, "getuser", nameless)
     assert model_registry.user_and_host().startswith(f"uid{os.getuid()}@")
-
-
-def test_a_missing_registry_has_no_versions(registry: str) -> None:
-    assert model_registry.versions(registry) == []
-    assert model_registry.served_version(registry) == ""
-    assert model_registry.read_log(registry) == []
-
-
-def test_versions_are_sorted_as_numbers_and_other_names_ignored(tmp_path: Path) -> None:
-    for name in ("9", "10", "old", "11"):
-        (tmp_path / name).mkdir()
-    for name in ("9", "10", "old"):
-        (tmp_path / name / "saved_model.pb").touch()
-    assert model_registry.versions(str(tmp_path)) == ["9", "10"]

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tumbao.components.ingest.rendered_library import RenderedLibrary
-from tumbao.trainer.cross_validation import fewer_songs, library_folds, mean_of_songs, one_split, whole_song_folds
+from tumbao.trainer.backbones import LEVELS
+from tumbao.trainer.cross_validation import (
+    fewer_songs,
+    library_folds,
+    mean_of_songs,
+    one_split,
+    out_of_fold,
+    whole_song_folds,
+)
+from tumbao.trainer.dataset import Fragments
+from tumbao.trainer.models.registry import find_model
+from tumbao.trainer.models.spec import ModelSpec
 
 
 def made(counts: Sequence[int], fragments: int = 3) -> RenderedLibrary:
@@ -26,6 +38,18 @@ def made(counts: Sequence[int], fragments: int = 3) -> RenderedLibrary:
     return RenderedLibrary(
         genres, names, np.array(labels), np.array(numbers), zeros, empty, empty, numbers, artists, ()
     )
+
+
+class Memory:
+    """A head that answers whether it has seen features."""
+
+    variables = ()
+
+    def __init__(self, seen: np.ndarray) -> None:
+        self._seen = seen
+
+    def __call__(self, features: np.ndarray, training: bool) -> np.ndarray:
+        return np.isin(features, self._seen).repeat(2, axis=1)
 
 
 @pytest.mark.parametrize(("split_by", "leaks"), [("song", False), ("fragment", True)])
@@ -69,6 +93,21 @@ def test_every_song_is_tested_once_and_whole(counts: tuple[int, ...]) -> None:
         assert not set(names[fold.test]) & {*names[fold.train], *names[fold.val]}
         others = set(np.delete(library.labels, fold.test).tolist())
         assert set(library.labels[fold.train].tolist()) == set(library.labels[fold.val].tolist()) == others
+
+
+def test_no_head_classifies_a_song_that_it_was_trained_on() -> None:
+    library = made((6, 6))
+    _, numbers = np.unique(library.songs, return_inverse=True)
+
+    def remember(train: Fragments, val: Fragments, *_: object) -> tuple[Any, dict[str, Any]]:
+        seen = np.concatenate([np.asarray(features) for one in (train, val) for features, _ in one.batches(8)])
+        return Memory(seen), {}
+
+    head = find_model("vgg16-gap").head
+    model = ModelSpec(name="memory", after="", summary="", backbone=LEVELS, head=head, train=remember)
+    folds = whole_song_folds(library, 3, seed=1)
+    features = numbers[:, np.newaxis].astype(np.float16)
+    assert not out_of_fold(model, model.settings(), library, [features], folds, None).any()
 
 
 def test_a_source_is_tested_whole() -> None:

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,36 +32,9 @@ from tumbao.components.ingest.library import LIBRARY_FILE, Rejected, is_syntheti
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.song_list import read_manifest
-from tumbao.trainer.backbones import LEVELS
-from tumbao.trainer.cross_validation import out_of_fold, whole_song_folds
-from tumbao.trainer.dataset import Fragments
-from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.models.spec import ModelSpec
-from tumbao.trainer.training import Training
 
 GENRES = ("bachata", "cumbia", "merengue", "salsa", "vallenato")
 SONGS, FRAGMENTS, PLANTED = 100, 3, 10
-
-
-def remember(train: Fragments, val: Fragments, training: Training, genres: Sequence[str]) -> tuple[Any, dict[str, Any]]:
-    """Return a head that remembers the training fragments, so that a leak would be found."""
-    batches = list(train.batches(training.batch))
-    known, labels = (np.concatenate([np.asarray(pair[part]) for pair in batches]) for part in (0, 1))
-
-    class Head:
-        variables = ()
-
-        def __call__(self, features: np.ndarray, training: bool) -> np.ndarray:
-            squares = ((features[:, None] - known) ** 2).mean(axis=(2, 3, 4))
-            votes = np.exp(-4 * (squares - squares.min(axis=1, keepdims=True))) @ labels + 0.01
-            return votes / votes.sum(axis=1, keepdims=True)
-
-    return Head(), {}
-
-
-MEMORY = ModelSpec(
-    name="memory", after="", summary="", backbone=LEVELS, head=find_model("vgg16-gap").head, train=remember
-)
 
 
 def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> RenderedLibrary:
@@ -87,11 +59,6 @@ def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> RenderedLibrary:
     )
 
 
-def predicted(library: RenderedLibrary, features: np.ndarray) -> np.ndarray:
-    folds = whole_song_folds(library, 5, 7)
-    return out_of_fold(MEMORY, MEMORY.settings(), library, [features], folds, None)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
     """A library with wrong labels, and its label issues."""
@@ -105,17 +72,16 @@ class Case:
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    """Make songs whose features depend on their true genre; the labels of a tenth of them are wrong."""
+    """Predict songs by their true genre, with noise; the labels of a tenth of them are wrong."""
     rng = np.random.default_rng(5)
     true = np.arange(SONGS) % len(GENRES)
     given = true.copy()
     wrong = rng.choice(SONGS, PLANTED, replace=False)
     given[wrong] = (true[wrong] + rng.integers(1, len(GENRES), PLANTED)) % len(GENRES)
     library = made(given)
-    centres = 1.5 * rng.normal(size=(len(GENRES), 12))
-    of_songs = np.repeat(centres[true] + 0.7 * rng.normal(size=(SONGS, 12)), FRAGMENTS, axis=0)
-    features = of_songs[:, None, None] + 0.7 * rng.normal(size=(SONGS * FRAGMENTS, 2, 2, 12))
-    probabilities = predicted(library, features.astype(np.float16))
+    of_songs = np.repeat(3 * np.eye(len(GENRES))[true] + 0.7 * rng.normal(size=(SONGS, 5)), FRAGMENTS, axis=0)
+    powers = np.exp(of_songs + 0.7 * rng.normal(size=of_songs.shape))
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
     names = frozenset(f"song {song:03}" for song in wrong)
     return Case(library, true, names, probabilities, label_issues(library, probabilities))
 
@@ -128,9 +94,6 @@ def test_planted_labels_are_ranked_first(case: Case) -> None:
     assert look_wrong
     assert len(look_wrong - case.planted) <= 2
     assert len(set(ranked) - case.planted) <= 0.1 * SONGS
-
-
-def test_the_true_genre_is_suggested(case: Case) -> None:
     found = [one for one in case.issues.songs if one.song in case.planted]
     right = [one.suggested == GENRES[case.true[int(one.song[-3:])]] for one in found]
     assert sum(right) >= 0.8 * PLANTED
@@ -146,14 +109,6 @@ def test_a_song_issue_is_described_by_its_fragments(case: Case) -> None:
         assert one.disagreeing == int((of_fragments.argmax(axis=1) != given).sum())
         margins = of_fragments[:, given] - np.delete(of_fragments, given, axis=1).max(axis=1)
         assert list(margins) == sorted(margins)
-
-
-def test_songs_are_predicted_by_models_that_were_not_trained_on_them() -> None:
-    rng = np.random.default_rng(8)
-    library = made(np.arange(40) % len(GENRES))
-    meaningless = np.repeat(rng.normal(size=(40, 1, 1, 64)), FRAGMENTS, axis=0)  # a song's own, nothing of its genre
-    agrees = predicted(library, meaningless.astype(np.float16)).argmax(axis=1) == library.labels
-    assert agrees.mean() < 0.4
 
 
 def test_a_single_fragment_can_be_an_issue() -> None:

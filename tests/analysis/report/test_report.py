@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import functools
 import io
 import re
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 from PIL import Image
 
 from tests.pages import assert_self_contained, text_of
-from tumbao.analysis.report.figures import graph_figure
 from tumbao.analysis.report.page import curve_sentence, render_report, write_report
 from tumbao.components.evaluation.metrics import SongMetrics, scores, song_metrics
 from tumbao.components.evaluation.run_data import (
@@ -34,7 +32,6 @@ from tumbao.components.evaluation.run_data import (
 )
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, percent
-from tumbao.serving.page import LIGHT, Look, png
 
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
 FIGURES = ("accuracy", "loss", "test", "confusion", "reliability", "coverage", "graph")
@@ -214,16 +211,6 @@ def test_sections_and_figures_are_labelled_synthetic(page: str, leaky_page: str)
     assert "(synthetic" not in leaky_page
 
 
-def test_labels_are_part_of_the_figure_files(tmp_path: Path) -> None:
-    data = dataclasses.replace(complete(), samples=())
-    recorded = dataclasses.replace(data, run=dataclasses.replace(data.run, synthetic=False))
-    (_, labelled), (_, plain) = render_report(data), render_report(recorded)
-    assert labelled.keys() == plain.keys() == {*FIGURES}
-    for name in FIGURES:
-        one, other = (np.asarray(Image.open(io.BytesIO(files[name])).convert("L"))[-30:] for files in (labelled, plain))
-        assert not np.array_equal(one, other)
-
-
 @pytest.mark.usefixtures("without_plots")
 def test_calibration_names_its_number_of_songs(page: str, tmp_path: Path) -> None:
     calibration, read = songs().calibration, text_of(page)
@@ -346,18 +333,6 @@ def test_run_details_are_shown(page: str) -> None:
         "The paper used other songs and a split by fragment",
     ):
         assert detail in read
-
-
-def test_every_edge_of_the_graph_is_plotted() -> None:
-    components = [Component(name, "ran", 1.0) for name in "ABCDEFG"]
-    edges = [("A", "B"), ("A", "D"), ("D", "F"), ("A", "G")]
-
-    def plotted(edges: list[tuple[str, str]]) -> bytes:
-        return png(functools.partial(graph_figure, components, edges), Look(LIGHT, ""))
-
-    assert plotted(edges) != plotted(edges[:3])
-    with pytest.raises(KeyError, match="X"):
-        plotted([("A", "X")])
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,3 @@ def test_merged_sub_genres_are_named_and_escaped(tmp_path: Path) -> None:
     markup = page(tmp_path)
     assert MERGED in text_of(markup)
     assert "<b>:" not in markup
-
-
-def test_without_sub_genres_there_is_one_level(tmp_path: Path) -> None:
-    genres = ("cumbia", "salsa", "rock/pop", "vallenato")
-    markup = page(tmp_path, genres, merged=())
-    assert scores(evaluation(genres)).main is None
-    assert 'id="levels"' not in markup
-    assert "Merged sub-genres" not in text_of(markup)
-    assert not (tmp_path / "figures" / "confusion-genres.png").exists()
