@@ -68,7 +68,6 @@ class Models:
     def __init__(self, folder: AnyPath, metrics: Metrics) -> None:
         self.current: Model | None = None
         self._folder, self._metrics = folder, metrics
-        self._seen: _State = ()
         self._tried: _State = ()
         self._problem = ""
         self._stopped = threading.Event()
@@ -82,7 +81,7 @@ class Models:
         self._stopped.set()
 
     def refresh(self) -> None:
-        """Load the newest version if it is not loaded yet and is no longer being copied."""
+        """Load the newest version if it is not loaded yet, and was changed since it was refused."""
         try:
             assets = find_assets(self._folder)
             state = _state(assets)
@@ -94,8 +93,7 @@ class Models:
                 self._problem = str(error)
             return
         self._problem = ""
-        unchanged, self._seen = state == self._seen, state
-        if state == self._tried or not (unchanged or self.current is None):
+        if state == self._tried:
             return
         self._tried = state
         try:
