@@ -55,7 +55,7 @@ def _fine_levels(weights_file: Path | None, policy: Policy) -> keras.Model:
 
 def _tagged(weights_file: Path | None, policy: Policy) -> keras.Model:
     images = keras.Input(FINE.image_shape, dtype="float32", name="image")
-    parts = [_fine_levels(None, policy)(images), descriptors(FINE)(images), musicnn(weights_file)(images)]
+    parts = [_fine_levels(None, policy)(images), descriptors()(images), musicnn(weights_file)(images)]
     flat = [keras.layers.Flatten(name=f"flatten_{index}")(part) for index, part in enumerate(parts)]
     return keras.Model(images, keras.layers.Concatenate(name="concatenate")(flat), name="tagged")
 
@@ -69,8 +69,8 @@ VGG16_BLOCK4 = Backbone(
 )
 LEVELS = Backbone("levels", MelSpec(), lambda file, policy: levels(MelSpec()))
 FINE_LEVELS = Backbone("fine-levels", FINE, _fine_levels)
-DESCRIPTORS = Backbone("descriptors", FINE, lambda file, policy: descriptors(FINE))
-RHYTHM = Backbone("rhythm", FINE, lambda file, policy: rhythm(FINE))
+DESCRIPTORS = Backbone("descriptors", FINE, lambda file, policy: descriptors())
+RHYTHM = Backbone("rhythm", FINE, lambda file, policy: rhythm())
 MUSICNN = Backbone("musicnn", FINE, lambda file, policy: musicnn(file), "musicnn")
 TAGGED = Backbone("tagged", FINE, _tagged, "musicnn")
 """The outputs of `FINE_LEVELS`, `DESCRIPTORS` and `MUSICNN`, concatenated in this order."""

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.lazy import keras, ops
 from tumbao.trainer.rhythm import PARTS, beat_columns, beat_names, centres_khz, decibel_frames, part_onsets
 
@@ -43,32 +43,31 @@ Tensor = Any
 """Keras' symbolic tensors have no type of their own."""
 
 
-def descriptors(spec: MelSpec) -> keras.Model:
+def descriptors() -> keras.Model:
     """Build the model, which has no weights.
 
-    Images [n, height, width, 3], RGB, uint8 or float in 0..255 → features float32 [n, d], finite, in the order of
-    `descriptor_names`; d is 167 for `FINE`. The images must not be resized: one row a mel band and one column a frame,
-    as with `FINE`; other specs raise ValueError.
+    Images of `FINE` [n, height, width, 3], RGB, uint8 or float in 0..255 → features float32 [n, 167], finite, in the
+    order of `descriptor_names`.
     """
     from scipy.fft import dct
 
-    image, decibels = decibel_frames(spec)
-    cosines = dct(np.eye(spec.mel_bands, dtype=np.float32), norm="ortho")[:, :_MFCC]
+    image, decibels = decibel_frames()
+    cosines = dct(np.eye(FINE.mel_bands, dtype=np.float32), norm="ortho")[:, :_MFCC]
     cepstrum = ops.matmul(decibels, cosines)
-    onsets = part_onsets(decibels, spec)
-    frames = ops.concatenate([cepstrum, *_spectral_shape(decibels, spec), onsets], axis=-1)
+    onsets = part_onsets(decibels)
+    frames = ops.concatenate([cepstrum, *_spectral_shape(decibels), onsets], axis=-1)
     segments, deltas = _segments(frames), _deltas(_segments(cepstrum))
     aggregates = [ops.mean(segments, axis=2), ops.std(segments, axis=2), ops.std(deltas, axis=2)]
     means = [ops.mean(aggregate, axis=1) for aggregate in aggregates]
-    outputs = ops.concatenate([*means, *beat_columns(onsets, spec)], axis=-1)
+    outputs = ops.concatenate([*means, *beat_columns(onsets)], axis=-1)
     return keras.Model(image, outputs, name="descriptors")
 
 
-def descriptor_names(spec: MelSpec) -> tuple[str, ...]:
+def descriptor_names() -> tuple[str, ...]:
     """Return the names of the d columns, such as "centroid_khz_mean" or "bass_again_after_1/2_beat"."""
     cepstrum = [f"mfcc_{index}_db" for index in range(_MFCC)]
     shape = ["centroid_khz", "bandwidth_khz", "rolloff_khz", "flatness_db"]
-    contrasts = [f"contrast_from_{start:.0f}_hz_db" for start in (0.0, *_octaves_hz(spec))]
+    contrasts = [f"contrast_from_{start:.0f}_hz_db" for start in (0.0, *_octaves_hz())]
     onsets = [f"{name}_onset_db" for name in PARTS]
     frames = [*cepstrum, *shape, *contrasts, *onsets]
     return (
@@ -79,26 +78,26 @@ def descriptor_names(spec: MelSpec) -> tuple[str, ...]:
     )
 
 
-def _octaves_hz(spec: MelSpec) -> np.ndarray:
+def _octaves_hz() -> np.ndarray:
     """Lower edges of the octaves, without the part below the first one."""
     edges = _LOWEST_OCTAVE_HZ * 2.0 ** np.arange(16)
-    return edges[edges < spec.mel_max_hz]
+    return edges[edges < FINE.mel_max_hz]
 
 
-def _spectral_shape(decibels: Tensor, spec: MelSpec) -> list[Tensor]:
+def _spectral_shape(decibels: Tensor) -> list[Tensor]:
     """Compute centroid, bandwidth, rolloff, flatness and a contrast for each octave, each [n, frames, columns]."""
-    centres = centres_khz(spec)
+    centres = centres_khz()
     magnitudes = ops.exp(decibels * _NEPERS_PER_DB)
     shares = magnitudes / ops.sum(magnitudes, axis=-1, keepdims=True)
     centroid = ops.matmul(shares, centres[:, np.newaxis])
     bandwidth = ops.sqrt(ops.sum(shares * ops.square(centroid - centres), axis=-1, keepdims=True))
-    below = ops.matmul(shares, np.triu(np.ones((spec.mel_bands, spec.mel_bands), np.float32)))[..., :-1]
+    below = ops.matmul(shares, np.triu(np.ones((FINE.mel_bands, FINE.mel_bands), np.float32)))[..., :-1]
     passed = ops.cast(below < _ROLLOFF_SHARE, "float32")
     rolloff = float(centres[0]) + ops.matmul(passed, np.diff(centres)[:, np.newaxis])
     power = ops.mean(ops.square(magnitudes), axis=-1, keepdims=True)
     flatness = ops.mean(decibels, axis=-1, keepdims=True) - ops.log(power) / (2 * _NEPERS_PER_DB)
     # as in librosa, an octave includes the band below it, and its last band belongs to the next octave
-    edges = [0, *(np.searchsorted(centres, _octaves_hz(spec) / 1e3) - 1), spec.mel_bands]
+    edges = [0, *(np.searchsorted(centres, _octaves_hz() / 1e3) - 1), FINE.mel_bands]
     octaves = [decibels[..., start:end] for start, end in itertools.pairwise(edges)]
     contrasts = [ops.max(octave, -1, keepdims=True) - ops.min(octave, -1, keepdims=True) for octave in octaves]
     return [centroid, bandwidth, rolloff, flatness, *contrasts]

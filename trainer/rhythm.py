@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.colormap_inverse import levels
 from tumbao.trainer.lazy import keras, ops
 
@@ -50,14 +50,14 @@ Tensor = Any
 """Keras' symbolic tensors have no type of their own."""
 
 
-def rhythm(spec: MelSpec) -> keras.Model:
+def rhythm() -> keras.Model:
     """Build the model, which has no weights.
 
-    Images [n, height, width, 3], RGB, uint8 or float in 0..255 → features float32 [n, 350], finite, in the order of
-    `rhythm_names`. The images must not be resized, see `decibel_frames`.
+    Images of `FINE` [n, height, width, 3], RGB, uint8 or float in 0..255 → features float32 [n, 350], finite, in the
+    order of `rhythm_names`.
     """
-    image, decibels = decibel_frames(spec)
-    columns = [*beat_columns(part_onsets(decibels, spec), spec), _patterns(decibels, spec)]
+    image, decibels = decibel_frames()
+    columns = [*beat_columns(part_onsets(decibels)), _patterns(decibels)]
     return keras.Model(image, ops.concatenate(columns, axis=-1), name="rhythm")
 
 
@@ -77,38 +77,30 @@ def beat_names() -> tuple[str, ...]:
     )
 
 
-def decibel_frames(spec: MelSpec) -> tuple[Tensor, Tensor]:
-    """Return a symbolic image and its mel frames in dB below the fragment's maximum, [n, frames, bands].
-
-    The images must have one row a mel band and one column a frame, as with `FINE`; other specs raise ValueError.
-    """
-    if (spec.image_height, spec.image_width) != (spec.mel_bands, spec.frames):
-        raise ValueError(
-            "Expected an image with one row a mel band and one column a frame, such as that of FINE: "
-            f"{spec.mel_bands}×{spec.frames}. Received: {spec.image_height}×{spec.image_width}"
-        )
-    mel = levels(spec)
-    return mel.input, spec.dynamic_range_db * (mel.output - 1.0)
+def decibel_frames() -> tuple[Tensor, Tensor]:
+    """Return a symbolic image and its mel frames in dB below the fragment's maximum, [n, frames, bands]."""
+    mel = levels(FINE)
+    return mel.input, FINE.dynamic_range_db * (mel.output - 1.0)
 
 
-def centres_khz(spec: MelSpec) -> np.ndarray:
+def centres_khz() -> np.ndarray:
     """Centre frequency of each mel band, [bands]."""
     import librosa
 
-    edges = librosa.mel_frequencies(spec.mel_bands + 2, fmin=spec.mel_min_hz, fmax=spec.mel_max_hz)
+    edges = librosa.mel_frequencies(FINE.mel_bands + 2, fmin=FINE.mel_min_hz, fmax=FINE.mel_max_hz)
     return (edges[1:-1] / 1_000).astype(np.float32)
 
 
-def part_onsets(decibels: Tensor, spec: MelSpec) -> Tensor:
+def part_onsets(decibels: Tensor) -> Tensor:
     """Compute the onset strength of each of `PARTS`, [n, frames, parts]."""
-    return _onsets(decibels, spec, _PARTS_HZ)
+    return _onsets(decibels, _PARTS_HZ)
 
 
-def _onsets(decibels: Tensor, spec: MelSpec, bands_hz: Sequence[tuple[float, float]]) -> Tensor:
+def _onsets(decibels: Tensor, bands_hz: Sequence[tuple[float, float]]) -> Tensor:
     """Compute the mean rise from the previous frame in each band, [n, frames, bands], 0 in the first frame."""
     rises = ops.relu(decibels[:, 1:] - decibels[:, :-1])
-    edges = np.searchsorted(centres_khz(spec), np.array(bands_hz) / 1e3)
-    rows = np.arange(spec.mel_bands)[:, np.newaxis]
+    edges = np.searchsorted(centres_khz(), np.array(bands_hz) / 1e3)
+    rows = np.arange(FINE.mel_bands)[:, np.newaxis]
     inside = ((rows >= edges[:, 0]) & (rows < edges[:, 1])).astype(np.float32)
     return ops.pad(ops.matmul(rises, inside / inside.sum(axis=0)), [[0, 0], [1, 0], [0, 0]])
 
@@ -129,10 +121,10 @@ def _near(lags: np.ndarray) -> np.ndarray:
     return (near / near.sum(axis=0)).astype(np.float32)
 
 
-def _autocorrelation(onsets: Tensor, spec: MelSpec, steps_per_octave: int) -> Tensor:
+def _autocorrelation(onsets: Tensor, steps_per_octave: int) -> Tensor:
     """Autocorrelation of onsets [n, frames, bands] at lags with logarithmic steps, [n, bands, lags]; 1 at lag 0."""
-    near = _near(_lags_seconds(steps_per_octave) * spec.sample_rate_hz / spec.hop_samples)
-    size = 2 ** math.ceil(math.log2(spec.frames + len(near)))
+    near = _near(_lags_seconds(steps_per_octave) * FINE.sample_rate_hz / FINE.hop_samples)
+    size = 2 ** math.ceil(math.log2(FINE.frames + len(near)))
     centred = ops.transpose(onsets - ops.mean(onsets, axis=1, keepdims=True), (0, 2, 1))
     real, imaginary = ops.rfft(centred, fft_length=size)
     power = ops.square(real) + ops.square(imaginary)
@@ -142,10 +134,10 @@ def _autocorrelation(onsets: Tensor, spec: MelSpec, steps_per_octave: int) -> Te
     return ops.matmul(correlation[..., : len(near)] / energy, near)
 
 
-def beat_columns(onsets: Tensor, spec: MelSpec) -> list[Tensor]:
+def beat_columns(onsets: Tensor) -> list[Tensor]:
     """Compute the beat columns from the onsets of `PARTS`: tempo, parts of a beat and lags, each [n, columns]."""
     lags = _lags_seconds(_STEPS_PER_OCTAVE)
-    correlation = _autocorrelation(onsets, spec, _STEPS_PER_OCTAVE)
+    correlation = _autocorrelation(onsets, _STEPS_PER_OCTAVE)
     start = round(math.log2(60 / _FASTEST_BPM / _SHORTEST_LAG_SECONDS) * _STEPS_PER_OCTAVE)
     candidates = slice(start, start + _TEMPO_OCTAVES * _STEPS_PER_OCTAVE + 1)
     octaves = np.log2(1 / lags[candidates]).astype(np.float32)
@@ -164,10 +156,10 @@ def beat_columns(onsets: Tensor, spec: MelSpec) -> list[Tensor]:
     return [tempo, *again, pooled]
 
 
-def _patterns(decibels: Tensor, spec: MelSpec) -> Tensor:
+def _patterns(decibels: Tensor) -> Tensor:
     """Compute the scale transform's magnitude of each band's autocorrelation, [n, bands · scales]."""
-    onsets = _whitened(_onsets(decibels, spec, list(itertools.pairwise(_BANDS_HZ))), spec)
-    correlation = _autocorrelation(onsets, spec, _PATTERN_STEPS_PER_OCTAVE)[..., :-1]
+    onsets = _whitened(_onsets(decibels, list(itertools.pairwise(_BANDS_HZ))))
+    correlation = _autocorrelation(onsets, _PATTERN_STEPS_PER_OCTAVE)[..., :-1]
     steps = correlation.shape[-1]
     angles = 2 * np.pi / steps * np.outer(np.arange(steps), np.arange(1, _SCALES + 1))
     real, imaginary = (ops.matmul(correlation, wave(angles).astype(np.float32)) for wave in (np.cos, np.sin))
@@ -176,11 +168,11 @@ def _patterns(decibels: Tensor, spec: MelSpec) -> Tensor:
     return ops.reshape(ops.sqrt(power / norm), (-1, (len(_BANDS_HZ) - 1) * _SCALES))
 
 
-def _whitened(onsets: Tensor, spec: MelSpec) -> Tensor:
+def _whitened(onsets: Tensor) -> Tensor:
     """Subtract a running mean from onsets [n, frames, bands], and divide by a running deviation."""
 
     def running_mean(values: Tensor, seconds: float) -> Tensor:
-        frames = 2 * round(seconds * spec.sample_rate_hz / spec.hop_samples / 2) + 1
+        frames = 2 * round(seconds * FINE.sample_rate_hz / FINE.hop_samples / 2) + 1
         return keras.layers.AveragePooling1D(frames, strides=1, padding="same")(values)
 
     centred = onsets - running_mean(onsets, _MEAN_SECONDS)

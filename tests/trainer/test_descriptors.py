@@ -1,24 +1,22 @@
 from __future__ import annotations
 
-import dataclasses
-
 import keras
 import librosa
 import numpy as np
 import pytest
 
 from tumbao.components.ingest.mel import mel_image, mel_levels
-from tumbao.schema.mel_spec import FINE, MelSpec
+from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.descriptors import SEGMENTS, descriptor_names, descriptors
 
 CENTRES = librosa.mel_frequencies(FINE.mel_bands + 2, fmin=FINE.mel_min_hz, fmax=FINE.mel_max_hz)[1:-1]
-NAMES = descriptor_names(FINE)
+NAMES = descriptor_names()
 RATE = FINE.sample_rate_hz / FINE.hop_samples
 
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    return descriptors(FINE)
+    return descriptors()
 
 
 def clicks(bpm: float, accented: int = 1) -> np.ndarray:
@@ -127,9 +125,3 @@ def test_rhythm_is_librosas_autocorrelation(described: dict[str, float], decibel
 def test_the_tempo_of_a_metronome_is_found(model: keras.Model, bpm: float) -> None:
     features = model(mel_image(clicks(bpm)[np.newaxis], FINE)).numpy()[0]
     assert 60 * 2 ** features[NAMES.index("tempo_octaves_over_60_bpm")] == pytest.approx(bpm, rel=0.02)
-
-
-@pytest.mark.parametrize("spec", [MelSpec(), dataclasses.replace(FINE, image_width=900)])
-def test_a_resized_image_is_refused(spec: MelSpec) -> None:
-    with pytest.raises(ValueError, match=r"one row a mel band and one column a frame.*Received: "):
-        descriptors(spec)

@@ -30,10 +30,10 @@ SHAPES = {
     "vgg16-block4": (18, 18, 512),
     "levels": (300, 300),
     "fine-levels": (469, 96),
-    "descriptors": (len(descriptor_names(FINE)),),
+    "descriptors": (len(descriptor_names()),),
     "rhythm": (len(rhythm_names()),),
     "musicnn": (10, 512),
-    "tagged": (469 * 96 + len(descriptor_names(FINE)) + 10 * 512,),
+    "tagged": (469 * 96 + len(descriptor_names()) + 10 * 512,),
 }
 """What each backbone gives for a fragment."""
 

@@ -38,7 +38,7 @@ def bars(bpm: float, steps: dict[str, tuple[int, ...]] = STEPS, seed: int = 1) -
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    return rhythm(FINE)
+    return rhythm()
 
 
 def patterns(model: keras.Model, *sounds: np.ndarray) -> np.ndarray:
@@ -52,7 +52,7 @@ def alike(first: np.ndarray, second: np.ndarray) -> float:
 
 def test_beat_columns_are_those_of_the_descriptors(model: keras.Model) -> None:
     image = mel_image(bars(100)[np.newaxis], FINE)
-    described = descriptors(FINE)(image).numpy()[0, descriptor_names(FINE).index(NAMES[0]) :]
+    described = descriptors()(image).numpy()[0, descriptor_names().index(NAMES[0]) :]
     np.testing.assert_allclose(model(image).numpy()[0, :BEATS], described, atol=1e-5)
 
 

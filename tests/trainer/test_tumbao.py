@@ -26,7 +26,7 @@ def test_composed_features_are_those_of_the_composer(tmp_path: Path) -> None:
     """Fails if the composer or the rhythm changed without `make composed`."""
     path = compose_file(tmp_path / "song.mp3", "merengue", 0, SEED)
     sounds = np.stack([fragment.samples for fragment in fragments.Fragments(fragments.read(path, FINE))])
-    features = rhythm(FINE)(tf.cast(mel_image(sounds, FINE), tf.float32)).numpy().mean(axis=0)
+    features = rhythm()(tf.cast(mel_image(sounds, FINE), tf.float32)).numpy().mean(axis=0)
     songs = composed_songs(GENRES)
     assert songs is not None
     stored = songs.features[np.flatnonzero(songs.labels == GENRES.index("merengue"))[0]]

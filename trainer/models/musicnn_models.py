@@ -41,7 +41,7 @@ def _ensemble(shape: tuple[int, ...], genres: int, training: Training) -> keras.
     from tumbao.trainer.musicnn import WINDOWS
 
     inputs = features_input(shape)
-    pooled, columns = FINE.frames // POOLED_FRAMES, len(descriptor_names(FINE))
+    pooled, columns = FINE.frames // POOLED_FRAMES, len(descriptor_names())
     first, second = pooled * FINE.mel_bands, pooled * FINE.mel_bands + columns
     frames = keras.layers.Reshape((pooled, FINE.mel_bands))(inputs[:, :first])
     described = inputs[:, first:second]
