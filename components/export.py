@@ -18,7 +18,7 @@ from tfx.utils import io_utils, path_utils
 
 from tumbao.components.evaluation.run_data import count_by_split
 from tumbao.components.evaluator import ACCURACY, LOSS, OVERALL, read_figures
-from tumbao.components.final_model import FinalFigures, read_rule, read_trained_on
+from tumbao.components.final_model import FinalFigures, TrainedOn, read_rule, read_trained_on
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs
 from tumbao.components.ingest.paths import as_path
@@ -119,19 +119,12 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         versions = {package: metadata.version(package) for package in ("tumbao", "tensorflow", "keras")}
         versions |= {"code_digest": code, "backbone_weights": weights_source}
         versions[TESTED_MODEL] = fingerprint(path_utils.serving_model_path(tested.uri))
-        info = _describe(spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions)
-        found, trained_on = read_song_metrics(figures.uri), read_trained_on(final_figures.uri)
+        trained_on = read_trained_on(final_figures.uri)
         info = dataclasses.replace(
-            info,
-            training_data=dataclasses.replace(
-                info.training_data,
-                composed_songs=trained_on.composed_songs,
-                composed_weight=trained_on.composed_weight,
-            ),
-            calibration=found.calibration,
+            _describe(spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions, trained_on),
+            calibration=read_song_metrics(figures.uri).calibration,
             out_of_distribution=read_rule(final_figures.uri),
             decision=read_decision(decision.uri).outcome,
-            fitted_on=tuple(trained_on.splits),
         )
         dataclasses.replace(info, files=_embed(assets, info, wanted)).write(assets)
         write_vectors(assets, spec, info.genres)
@@ -141,7 +134,9 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     progress.advance("convert")
 
 
-def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str]) -> ModelInfo:
+def _describe(
+    spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str], trained_on: TrainedOn
+) -> ModelInfo:
     library = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())
     counts = count_by_split(json_lines(ingested), library["genres"]).values()
     return ModelInfo(
@@ -154,6 +149,8 @@ def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, ver
             catalog_digest=Path(manifests).name,
             songs={split: sum(one[split].songs for one in counts) for split in SPLITS},
             fragments={split: sum(one[split].fragments for one in counts) for split in SPLITS},
+            composed_songs=trained_on.composed_songs,
+            composed_weight=trained_on.composed_weight,
         ),
         split=Split(library["protocol"], library["leaky"], library["seed"]),
         metrics={
@@ -162,6 +159,7 @@ def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, ver
         },
         files={},
         versions=versions,
+        fitted_on=tuple(trained_on.splits),
     )
 
 

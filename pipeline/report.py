@@ -101,8 +101,7 @@ def local_report(
     return dataclasses.replace(
         data,
         run=dataclasses.replace(data.run, **run),
-        components=tuple(_component(one.id, artifacts.executions.get(one.id), error) for one in pipeline.components),
-        edges=tuple((up.id, one.id) for one in pipeline.components for up in sorted(one.upstream_nodes, key=str)),
+        components=tuple(_component(one, artifacts.executions.get(one.id), error) for one in pipeline.components),
         push=_push(artifacts),
     )
 
@@ -135,12 +134,14 @@ def report_data(uris: Mapping[str, str], manifests: str, mel_spec: str, run: str
     )
 
 
-def _component(name: str, execution: Any, error: str | None) -> run_data.Component:
+def _component(node: Any, execution: Any, error: str | None) -> run_data.Component:
+    inputs = tuple(sorted(one.id for one in node.upstream_nodes))
     if execution is None:
-        return run_data.Component(name, "not run", 0.0)
+        return run_data.Component(node.id, inputs, "not run", 0.0)
     state = _STATES.get(execution.last_known_state, "failed")
     seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
-    return run_data.Component(name, state, seconds if state != "cached" else 0.0, error if state == "failed" else None)
+    failure = error if state == "failed" else None
+    return run_data.Component(node.id, inputs, state, seconds if state != "cached" else 0.0, failure)
 
 
 def _catalog(description: Mapping[str, Any], ingested: str, rejected: str) -> run_data.Catalog:

@@ -12,25 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch
-from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from tumbao.components.evaluation.metrics import Confidence, Scores, SongMetrics, wilson_interval
 from tumbao.components.evaluation.run_data import (
     PAPER_ACCURACY,
     PAPER_LOSS,
-    Component,
-    ComponentState,
     SampleImage,
     Search,
 )
 from tumbao.schema.hierarchy import has_subgenres, main_genres
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.page import WIDTH_INCHES, Look, Theme, frequencies
-
-STATE_SIGNS: dict[ComponentState, str] = {"ran": "✓", "cached": "↻", "failed": "✗", "not run": "–"}
-"""A sign for each state, so that colour is not the only cue."""
 
 LEAST_SPAN = 0.2
 """Smallest range of accuracies in the panels of a search, so that single fragments do not look important."""
@@ -97,34 +90,6 @@ def _plot_cells(axes: Axes, shares: npt.NDArray[np.float64], genres: Sequence[st
     axes.grid(which="minor", linewidth=1.5, color=theme.panel)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
-
-
-def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str]], look: Look) -> Figure:
-    """Plot the pipeline's graph: components from top to bottom in the order of execution, and arcs for their edges."""
-    theme, row_of = look.theme, {component.name: row for row, component in enumerate(components)}
-    colours: dict[ComponentState, str] = {
-        "ran": theme.first,
-        "cached": theme.muted,
-        "failed": theme.bad,
-        "not run": theme.line,
-    }
-    longest = max((row_of[downstream] - row_of[upstream] for upstream, downstream in edges), default=1)
-    figure, axes = look.panel("The pipeline", 0.36 * len(components) + 0.6)
-    axes.set(xlim=(0, 1), ylim=(len(components) - 0.5, -0.6))
-    axes.axis("off")
-    for row, component in enumerate(components):
-        axes.plot(0.02, row, "o", color=colours[component.state])
-        axes.text(0.05, row, component.name, va="center", fontsize=9)
-        state = f"{STATE_SIGNS[component.state]} {component.state}"
-        axes.text(0.52, row, state, va="center", ha="right", fontsize=7.5, color=theme.muted)
-    for upstream, downstream in edges:
-        start, end = row_of[upstream], row_of[downstream]
-        reach = 0.55 + 0.58 * (end - start) / longest  # a curve reaches three quarters of the way to its controls
-        points = [(0.55, start + 0.1), (reach, start + 0.1), (reach, end - 0.1), (0.55, end - 0.1)]
-        path = Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
-        colour = colours[components[end].state]
-        axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=7, color=colour, linewidth=0.9))
-    return figure
 
 
 def mel_figure(sample: SampleImage, spec: MelSpec, look: Look) -> Figure:

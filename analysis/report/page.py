@@ -104,8 +104,6 @@ def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str
     if data.songs:
         yield "reliability", measured, partial(figures.reliability_diagram, data.songs)
         yield "coverage", measured, partial(figures.accuracy_by_coverage, data.songs)
-    if data.components:
-        yield "graph", library, partial(figures.graph_figure, data.components, data.edges)
 
 
 def _text(value: object) -> str:

@@ -202,6 +202,7 @@ class Component:
     """One node of the pipeline in this run; `seconds` is 0 if it did not run; `error` begins with the message."""
 
     name: str
+    inputs: tuple[str, ...]  # names of the components whose outputs it uses
     state: ComponentState
     seconds: float
     error: str | None = None
@@ -251,14 +252,13 @@ class Search:
 class ReportData:
     """All data of a report; None or empty for steps that the run did not reach.
 
-    `components`, in execution order, and `edges`, pairs (upstream, downstream) of their names, are empty in the
-    component's report, which is written before the push. `history` is the Trainer's.
+    `components`, in execution order, are empty in the component's report, which is written before the push. `history`
+    is the Trainer's.
     """
 
     run: Run
     mel_spec: MelSpec
     components: tuple[Component, ...] = ()
-    edges: tuple[tuple[str, str], ...] = ()
     catalog: Catalog | None = None
     samples: tuple[SampleImage, ...] = ()
     search: Search | None = None

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tests.components.evaluations import write_metrics
 from tumbao.components.evaluator import ACCURACY, LOSS
 from tumbao.components.export import _describe
+from tumbao.components.final_model import TrainedOn
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import spread, to_example, to_png
 from tumbao.schema.mel_spec import MelSpec
@@ -60,6 +61,8 @@ def test_songs_with_fragments_are_counted_once(tmp_path: Path) -> None:
     library = {"library": "l", "synthetic": True, "genres": ["salsa"], "protocol": "song", "leaky": False, "seed": 7}
     (tmp_path / "catalog.json").write_text(json.dumps(library))
     write_metrics(tmp_path, {"": {(ACCURACY, ""): 0.5, (LOSS, ""): 0.5}})
-    info = _describe(MelSpec(), str(tmp_path), str(tmp_path / "ingested.jsonl"), str(tmp_path), {})
+    info = _describe(
+        MelSpec(), str(tmp_path), str(tmp_path / "ingested.jsonl"), str(tmp_path), {}, TrainedOn((), 0, 0.0)
+    )
     assert info.training_data.songs == {"train": 1, "val": 1, "test": 1}
     assert info.training_data.fragments == {"train": 5, "val": 1, "test": 4}

@@ -34,7 +34,6 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, percent
 
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
-FIGURES = ("accuracy", "loss", "test", "confusion", "reliability", "coverage", "graph")
 ATTACK = "<script>alert(1)</script>"
 
 
@@ -79,11 +78,10 @@ def complete(*, split_by: str = "song", synthetic: bool = True) -> ReportData:
         ),
         mel_spec=MelSpec(),
         components=(
-            Component("Ingest", "cached", 0.0),
-            Component("Trainer", "ran", 83.0),
-            Component("Evaluator", "ran", 4.0),
+            Component("Ingest", (), "cached", 0.0),
+            Component("Trainer", ("Ingest",), "ran", 83.0),
+            Component("Evaluator", ("Ingest", "Trainer"), "ran", 4.0),
         ),
-        edges=(("Ingest", "Trainer"), ("Ingest", "Evaluator"), ("Trainer", "Evaluator")),
         catalog=Catalog(
             found=14,
             ingested=12,
@@ -163,13 +161,12 @@ def test_a_fit_without_epochs_is_described_by_its_songs_and_has_no_curves(tmp_pa
 def test_the_report_before_the_push_has_no_run_and_no_pipeline() -> None:
     whole = complete()
     run = dataclasses.replace(whole.run, run_id="", started="")
-    content, files = render_report(dataclasses.replace(whole, run=run, components=(), edges=(), push=None))
+    content, _ = render_report(dataclasses.replace(whole, run=run, components=(), push=None))
     page = content.decode()
     assert "The model passed every check." in page
     assert 'id="result"' in page
     assert 'id="pipeline"' not in page
     assert "started <time" not in page
-    assert "graph" not in files
 
 
 def test_songs_found_are_ingested_or_rejected(page: str) -> None:
@@ -204,7 +201,7 @@ def test_sections_and_figures_are_labelled_synthetic(page: str, leaky_page: str)
     assert len(sections) == 9
     assert all("synthetic library" in text_of(section) for section in sections)
     pictures = re.findall(r'<img [^>]*alt="([^"]*)"', page)
-    assert len(pictures) == 16  # eight, for light and for dark
+    assert len(pictures) == 14  # seven, for light and for dark
     assert all(alt.endswith("(synthetic library)") for alt in pictures)
     assert "Trained on composed, synthetic songs" in text_of(page)
     assert "synthetic" not in text_of(leaky_page)
@@ -275,11 +272,11 @@ def test_the_verdict_names_where_the_model_was_pushed_or_why_not(
 def test_an_incomplete_run_is_reported(tmp_path: Path) -> None:
     data = complete()
     components = (
-        Component("Ingest", "ran", 12.0),
-        Component("Trainer", "failed", 1.0, f"Digest is wrong {ATTACK}\nsecond line"),
-        Component("Evaluator", "not run", 0.0),
+        Component("Ingest", (), "ran", 12.0),
+        Component("Trainer", ("Ingest",), "failed", 1.0, f"Digest is wrong {ATTACK}\nsecond line"),
+        Component("Evaluator", ("Trainer",), "not run", 0.0),
     )
-    stopped = ReportData(data.run, data.mel_spec, components, data.edges, data.catalog)
+    stopped = ReportData(data.run, data.mel_spec, components, data.catalog)
     page = write_report(stopped, tmp_path).read_text("utf-8")
     read = text_of(page)
     assert f"Trainer failed: Digest is wrong {ATTACK} Nothing was pushed." in read
@@ -300,7 +297,7 @@ def test_pages_need_no_other_file_and_escape_names(page: str) -> None:
 def test_figures_are_pictures_with_something_on_them(written: Path, page: str) -> None:
     inline = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^\"]*)", page)]
     files = [path.read_bytes() for path in sorted((written.parent / "figures").glob("*.png"))]
-    assert (len(inline), len(files)) == (16, 8)
+    assert (len(inline), len(files)) == (14, 7)
     assert set(files) < set(inline)
     for content in inline:
         with Image.open(io.BytesIO(content)) as picture:
@@ -321,8 +318,9 @@ def test_run_details_are_shown(page: str) -> None:
         "Keras cache",
         "float32: no AMX",
         "abc123",
-        "Trainerran1 min 23 s",
-        "Ingestcached–",
+        "Trainerran1 min 23 sIngest",
+        "Ingestcached––",
+        "Evaluatorran4.0 sIngest, Trainer",
         "Only 4 songs of salsa.",
         "cumbia/short.wavshorter than a fragment: repeated",
         "✓ passedint8.tfliteLiteRTint836.2 MB (37.0 MB)30",
