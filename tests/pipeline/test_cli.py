@@ -52,7 +52,7 @@ def run(tumbao: Call) -> Call:
         (["run"], "Expected a library: --data, or data.library in --config"),
         (["run", "--data", "nowhere"], "'nowhere' does not exist"),
         (["run", "--set", "data.library=nowhere"], "'nowhere' does not exist"),
-        (["run", "--data", ".", "--epochs", "0"], "Expected training.epochs: greater than or equal to 1"),
+        (["run", "--data", ".", "--epochs", "0"], "Invalid value for '--epochs'"),
         (["run", "--data", ".", "--beam=--direct_num_workers=2"], "Expected runner.beam_args: flags with a --runner"),
         (["run", "--data", ".", "--min-accuracy", "1.5"], "Invalid value for '--min-accuracy'"),
         (["run", "--data", ".", "--split", "fragment", "--split-method", "fixed"], "Received: split.by='fragment'"),
