@@ -78,8 +78,7 @@ def fit_regression(
         raise UserError(f"A regression needs songs of every genre to train on. Received: none with label {missing}")
     weights = COMPOSED_WEIGHTS if composed else (0.0,)
     folds = _folds(songs.labels, seed)
-    choice: tuple[float, float, float | None] = (DEFAULT_PENALTY, weights[-1], None)
-    probabilities = None
+    penalty, weight, number, loss, probabilities = DEFAULT_PENALTY, weights[-1], 0, None, None
     if folds is not None:
         predicted = {
             candidate: _out_of_fold(songs, genres, groups, composed, folds, *candidate)
@@ -87,10 +86,8 @@ def fit_regression(
         }
         penalty, weight = _choose(predicted, songs.labels)
         probabilities = predicted[penalty, weight]
-        choice = (penalty, weight, float(_losses(probabilities, songs.labels).mean()))
-    penalty, weight, loss = choice
+        number, loss = int(folds.max()) + 1, float(_losses(probabilities, songs.labels).mean())
     fitted = _fit(songs, genres, groups, composed, penalty, weight)
-    number = 0 if folds is None else int(folds.max()) + 1
     return Regression(*fitted, penalty, weight, number, loss, probabilities)
 
 

@@ -55,13 +55,8 @@ def search_space() -> keras_tuner.HyperParameters:
     return space
 
 
-def values_of(training: Training) -> dict[str, Any] | None:
-    """Return the values of a training by the names of `search_space`; None if it has too many layers.
-
-    Widths and dropout need not be among the choices of the search.
-    """
-    if len(training.units) > MAX_LAYERS:
-        return None
+def values_of(training: Training) -> dict[str, Any]:
+    """Return the values of a training by the names of `search_space`; they need not be among its choices."""
     return {
         "layers": len(training.units),
         **{f"units_{layer}": width for layer, width in enumerate(training.units, start=1)},
@@ -83,12 +78,9 @@ def with_values(training: Training, values: Mapping[str, Any]) -> Training:
 
 
 def initial_trials(training: Training) -> list[dict[str, Any]]:
-    """Return the settings tried before random ones: the paper's, then the given ones.
-
-    There is one entry if both are equal, or if the given settings do not fit the space.
-    """
+    """Return the settings tried before random ones: the paper's, then the given ones if they differ and fit."""
     paper, given = values_of(Training()), values_of(training)
-    return [values for values in ([paper] if given == paper else [paper, given]) if values]
+    return [paper] if given == paper or len(training.units) > MAX_LAYERS else [paper, given]
 
 
 class SeededSearch(keras_tuner.oracles.RandomSearchOracle):

@@ -89,7 +89,7 @@ def test_the_papers_settings_come_first_then_the_given_ones_then_random_ones(who
         assert one.dropout in DROPOUT
         assert one.l2 in L2
         assert LEARNING_RATE[0] <= one.learning_rate <= LEARNING_RATE[1]
-        assert with_values(GIVEN, values_of(one) or {}) == one
+        assert with_values(GIVEN, values_of(one)) == one
 
 
 def test_an_interrupted_search_continues_with_the_same_results(
