@@ -44,7 +44,7 @@ class Studio:
     started: list[Config] = dataclasses.field(default_factory=list)
     lines: list[str] = dataclasses.field(default_factory=list)
     growing: list[frozenset[str]] = dataclasses.field(default_factory=list)
-    script: str = ""
+    command: tuple[str, ...] = ()
     processes: list[subprocess.Popen[bytes]] = dataclasses.field(default_factory=list)
 
     @property
@@ -63,10 +63,8 @@ class Studio:
             name = f"20260101-{len(self.started):06}"
             RunRecord(name, "", outcome, f"Because of {name}.", accuracy=0.9).write(self.workspace)
         code = {"failed": 1, "does not begin": 1, "misused": 2, "refused": 3, "running": -9}.get(outcome, 0)
-        script = self.script or (
-            f"import os; os.kill(os.getpid(), {-code})" if code < 0 else f"raise SystemExit({code})"
-        )
-        self.processes.append(subprocess.Popen([sys.executable, "-S", "-c", script], start_new_session=True))
+        script = f"kill -{-code} $$" if code < 0 else f"exit {code}"
+        self.processes.append(subprocess.Popen(self.command or ("sh", "-c", script), start_new_session=True))
         return self.processes[-1]
 
     def check(self, **sections: Any) -> int:
@@ -238,7 +236,7 @@ def send(number: signal.Signals, when: Callable[[], bool]) -> threading.Thread:
 @pytest.mark.parametrize("when", ["pause", "run", "only run"])
 def test_a_signal_ends_the_pause_or_the_run(studio: Studio, number: signal.Signals, when: str) -> None:
     former = signal.getsignal(number)
-    studio.script = "" if when == "pause" else "import time; time.sleep(60)"
+    studio.command = () if when == "pause" else ("sleep", "60")  # no Python, whose start may lose a signal
     waiting = (lambda: "Next check" in str(studio.lines)) if when == "pause" else lambda: bool(studio.processes)
     sender = send(number, waiting)
     code = watch.watch(studio.config, None if when == "only run" else 3_600, studio.lines.append)
