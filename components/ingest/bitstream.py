@@ -12,7 +12,7 @@ import math
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from tumbao.components.ingest.os_compat import pread
@@ -22,7 +22,6 @@ _TAIL_BYTES = 1 << 16  # longer than an Ogg page and than many frames of mp3
 _LONGEST_PATTERN_BYTES = 64
 _PAGE_HEADER_BYTES = 27 + 255  # the longest header of an Ogg page
 UNKNOWN_SIZE_BYTES = 0x7FFF_F000  # programs write sizes from here on before they know the length
-_UNKNOWN_SIZE_64 = 1 << 62
 _LEAST_FRAMES = 4  # fewer consecutive frame headers may be coincidence
 
 _MPEG_KBITS = {
@@ -34,7 +33,6 @@ _MPEG_KBITS = {
     (2, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 """(3 for MPEG-1 or 2 for MPEG-2 and 2.5, bits of the layer) → bit rates by index, from 1 (ISO/IEC 11172-3, 13818-3)."""
-_AC3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 _MPEG_RATES_HZ = (44_100, 48_000, 32_000)
 _FLAC_RATES_HZ = (0, 88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 _FRAME_SYNC = re.compile(rb"\xff[\xe2-\xff][^\xff]", re.DOTALL)
@@ -42,13 +40,9 @@ _FLAC_SYNC = re.compile(rb"\xff[\xf8\xf9][^\xff]", re.DOTALL)
 _MPEG_START = re.compile(rb"Xing|Info|VBRI|ID3[\x02-\x04]\x00", re.DOTALL)
 _OTHER_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|RIFF....WAVE", re.DOTALL)
 _MATROSKA_START = re.compile(rb"\x1aE\xdf\xa3.{1,40}?B\x82", re.DOTALL)
-_ASF_START = re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c", re.DOTALL)
-_WAVPACK_START = re.compile(rb"wvpk.{6}\x00.{5}\x00{4}.{5}[\x08-\x0f\x18-\x1f\x28-\x2f\x38-\x3f]", re.DOTALL)
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)
 _OGG_PAGE = re.compile(rb"OggS\x00[\x00-\x07]", re.DOTALL)
 _OGG_START = re.compile(rb"OggS\x00[\x02\x06]", re.DOTALL)
-_WAVE64_NAME = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"  # a chunk's GUID after its first four bytes
-_CAF_CHUNKS = re.findall(rb"....", b"descdatapaktkukichaninfofreestrgmarkpeakuuid")
 _CHUNKED = (b"RIFF", b"RF64", b"BW64", b"FORM")
 _XING_OFFSETS = (36, 21, 13)  # from the frame header: MPEG-1 stereo and VBRI, MPEG-1 mono and MPEG-2 stereo, others
 
@@ -485,8 +479,8 @@ def links(descriptor: int, size: int, container: str) -> list[int]:
         found = _chunk_links(descriptor, size)
     elif container == "mp4":
         found = _mp4_links(descriptor, size)
-    elif container in _STARTS:
-        found = matches(descriptor, _STARTS[container], 1)
+    elif container == "matroska":
+        found = matches(descriptor, _MATROSKA_START, 1)
     return sorted({0, *found})
 
 
@@ -514,63 +508,8 @@ def undecoded(descriptor: int, size: int, container: str, position: int, decoded
     return starts if frame is not None and (not fresh or frame < fresh[0]) else fresh
 
 
-def _wave64_chunk(head: bytes) -> int:
-    size = int.from_bytes(head[16:24], "little")
-    return size + -size % 8 if head[4:16] == _WAVE64_NAME and size < _UNKNOWN_SIZE_64 else 0
-
-
-def _caf_chunk(head: bytes) -> int:
-    size = int.from_bytes(head[4:12], "big", signed=True)
-    return 12 + size if head[:4] in _CAF_CHUNKS and 0 <= size < _UNKNOWN_SIZE_64 else 0
-
-
-def _flv_tag(head: bytes) -> int:
-    return 15 + int.from_bytes(head[1:4], "big") if head[0] in (8, 9, 18) and not any(head[8:11]) else 0
-
-
-def _ac3_frame(head: bytes) -> int:
-    """Return the length of a frame of AC-3 or E-AC-3 (ATSC A/52), 0 if `head` is not a frame header."""
-    if head[:2] != b"\x0b\x77":
-        return 0
-    if head[5] >> 3 > 10:
-        return 2 * (1 + ((head[2] & 7) << 8 | head[3]))
-    rate, kbits = head[4] >> 6, head[4] >> 1 & 31
-    if rate == 3 or kbits >= len(_AC3_KBITS):
-        return 0
-    return 2 * (96_000 * _AC3_KBITS[kbits] // (48_000, 44_100, 32_000)[rate] + (head[4] & 1 if rate == 1 else 0))
-
-
-def _dts_frame(head: bytes) -> int:
-    length = 1 + ((head[5] & 3) << 12 | head[6] << 4 | head[7] >> 4)
-    return max(96, length) if head[:4] == b"\x7f\xfe\x80\x01" else 0
-
-
-def _wavpack_block(head: bytes) -> int:
-    return 8 + max(24, int.from_bytes(head[4:8], "little")) if head[:4] == b"wvpk" else 0
-
-
-_PIECES: dict[str, tuple[int, Callable[[bytes], int]]] = {
-    "w64": (40, _wave64_chunk),
-    "caf": (8, _caf_chunk),
-    "flv": (13, _flv_tag),
-    "ac3": (0, _ac3_frame),
-    "eac3": (0, _ac3_frame),
-    "dts": (0, _dts_frame),
-    "wv": (0, _wavpack_block),
-}
-"""Containers made of pieces → start of the first piece, and a function from its first 24 bytes to its length, or 0."""
-
-
-def _last_piece_is_cut(descriptor: int, size: int, position: int, length_of: Callable[[bytes], int]) -> bool:
-    while length := length_of(pread(descriptor, 24, position).ljust(24, b"\0")):
-        position += length
-    return position > size
-
-
 def breaks_off(descriptor: int, size: int, container: str) -> bool | None:
     """Return whether a file's last frame, page, block or chunk is incomplete; None if its bytes do not show that."""
-    if container in _PIECES:
-        return _last_piece_is_cut(descriptor, size, *_PIECES[container])
     checks = {
         "mpeg": _last_frame_is_cut,
         "ogg": _last_page_is_cut,
@@ -580,22 +519,11 @@ def breaks_off(descriptor: int, size: int, container: str) -> bool | None:
     return checks[container](descriptor, size) if container in checks else None
 
 
-_STARTS = {
-    "asf": _ASF_START,
-    "caf": re.compile(rb"caff\x00\x01\x00\x00desc"),
-    "flv": re.compile(rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09"),
-    "matroska": _MATROSKA_START,
-    "tta": re.compile(rb"TTA1[\x01\x02]\x00"),
-    "wv": _WAVPACK_START,
-}
-
 CONTAINERS = {
     **dict.fromkeys(("WAV", "WAVEX", "RF64", "AIFF", "wav", "aiff", "avi"), "riff"),
     **dict.fromkeys(("MP3", "mp3", "aac"), "mpeg"),
     "FLAC": "flac",
     "OGG": "ogg",
-    "W64": "w64",
-    "CAF": "caf",
     "matroska,webm": "matroska",
     "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
 }

@@ -30,13 +30,8 @@ CODECS = {
     "mkv": "flac",
     "opus": "libopus",
     "wma": "wmav2",
-    "ac3": "ac3",
-    "eac3": "eac3",
-    "wv": "wavpack",
-    "tta": "tta",
-    "flv": "aac",
 }
-KINDS = ["mp3", "flac", "ogg", "opus", "wav", "aiff", "aac", "webm", "mkv", "wma", "caf", "ac3", "eac3", "wv", "flv"]
+KINDS = ["mp3", "flac", "ogg", "opus", "wav", "aiff", "aac", "webm", "mkv"]
 TONES_HZ = (440, 700, 1_100)
 SECONDS = 2
 
@@ -52,7 +47,7 @@ def song(tmp_path: Path, rng: np.random.Generator) -> Song:
         count = round(seconds * rate)
         samples = 0.4 * np.sin(2 * np.pi * hz * np.arange(count) / rate) + rng.uniform(-0.05, 0.05, count)
         if kind in CODECS:
-            form = ("s16",) if kind in ("mkv", "tta") else ("fltp",) if kind != "webm" and kind != "opus" else ()
+            form = ("s16",) if kind == "mkv" else ("fltp",) if kind != "webm" and kind != "opus" else ()
             layout = "stereo" if channels == 2 else "mono"
             write_libav(path, samples.astype(np.float32), rate, CODECS[kind], *(form or ("",)), layout)
         else:
@@ -192,7 +187,7 @@ def test_a_vbr_mp3_without_a_header_is_decoded_to_its_end(
     assert (second.padded, fragments.ending.seconds, fragments.ending.truncated) == (False, 4, False)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "m4a", "tta"])
+@pytest.mark.parametrize("kind", [*KINDS, "m4a"])
 def test_concatenated_files_are_all_decoded(tmp_path: Path, song: Song, kind: str) -> None:
     rate = 48_000 if kind in ("opus", "webm") else 44_100
     waveform = decoded(tmp_path / f"a.{kind}", b"".join(song(kind, hz, rate=rate) for hz in TONES_HZ))
@@ -248,7 +243,7 @@ def test_tags_around_mp3s_are_not_audio(tmp_path: Path, song: Song, rng: np.rand
     assert not waveform.truncated
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "m4a"])
+@pytest.mark.parametrize("kind", [*KINDS, "m4a", "wma", "caf"])
 @pytest.mark.parametrize("junk", ["noise", "zeros", "text"])
 def test_data_after_the_audio_does_not_make_it_truncated(
     tmp_path: Path, song: Song, rng: np.random.Generator, kind: str, junk: str
@@ -260,7 +255,7 @@ def test_data_after_the_audio_does_not_make_it_truncated(
     assert not waveform.truncated
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "w64"])
+@pytest.mark.parametrize("kind", [*KINDS, "wma", "caf"])
 def test_half_a_file_is_truncated(tmp_path: Path, song: Song, kind: str) -> None:
     rate = 48_000 if kind in ("opus", "webm") else 44_100
     content = song(kind, seconds=10, rate=rate)
