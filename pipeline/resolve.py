@@ -1,26 +1,23 @@
 """Scan of the library and settings of the components, which depend on it, on the machine and on earlier runs.
 
 In the cloud the component `RunSettings` does this as the first node of the graph. A local run does it before the graph
-is built, even though a digest of the scan as execution property would let TFX reuse that node: any other setting, and
-each push, would still give it new outputs, which the cache keys of all later nodes contain, so that `--epochs` would
-decode every song again; and the digest, `--from`, `--resume` and the checks before the start need the scan anyway.
+is built: any other setting would give that node new outputs, and the cache keys of all later nodes contain them, so
+that `--epochs` would decode every song again.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import collections
-import contextlib
 import dataclasses
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from google.protobuf import json_format
 from rich.markup import escape
 from rich.text import Text
-from tensorflow_model_analysis.proto import config_pb2
 from tfx import v1 as tfx
 
 from tumbao.components.evaluation.run_data import Candidate
@@ -102,22 +99,20 @@ def resolve(
     for folder in map(as_path, (config.root, config.push_to)):
         if isinstance(folder, RemotePath):
             folder.require_bucket()
-    names = config.models
     policy, reason = preferred_policy()
     if config.model.precision != "auto":
         policy = config.model.precision
         reason = f"The backbone computes in {policy}, as the configuration says."
     say(reason)
+    names = config.models
     backbones = {name: find_model(name).backbone_for(config.head_of(name)) for name in names}
     weights = {name: backbone.ensure_weights(config.model.weights or None) for name, backbone in backbones.items()}
     config, catalog, genres, manifests = _scan(config, backbones[names[0]].mel_spec, cache, growing, say)
 
-    def resolved(config: Config, candidates: tuple[Candidate, ...] = ()) -> Resolved:
-        name = config.model.name
+    def of_model(name: str, candidates: tuple[Candidate, ...] = ()) -> Resolved:
         file = weights[name].path
         return Resolved(
-            config=config,
-            candidates=candidates,
+            config=config.replace(model={"name": name}),
             catalog=catalog,
             genres=genres,
             manifests=str(manifests),
@@ -126,14 +121,15 @@ def resolve(
             weights_file=str(file.absolute()) if file else "",
             policy=policy,
             policy_reason=reason,
+            candidates=candidates,
         )
 
-    found = resolved(config.replace(model={"name": names[0]}))
+    found = of_model(names[0])
     head = resume(found) if resume else ""
     if number := folds(config, catalog, genres):
         say(f"Cross-validation in {number} folds: {', '.join(names)}")
         candidates = choose_model(config, catalog, genres, manifests, weights, policy, say)
-        found = resolved(config.replace(model={"name": candidates[0].model}), candidates)
+        found = of_model(candidates[0].model, candidates)
     say(f"Model: {found.config.model.name}, {find_model(found.config.model.name).summary}")
     say(f"Weights: {escape(found.weights.source)}")
     return dataclasses.replace(found, resume=head)
@@ -153,8 +149,8 @@ def _scan(
         catalog, genres = scan_subgenres(*place, min_songs=data.min_songs, scan_cache=cache, unfinished=growing)
     else:
         catalog = scan(*place, scan_cache=cache, unfinished=growing)
-    runner = config.runner
-    if (runner.name == "local" and LOCAL_RUNNER in runner.beam_args) or folds(config, catalog, genres):
+    here = config.runner.name == "local" and LOCAL_RUNNER in config.runner.beam_args
+    if here or folds(config, catalog, genres):
         catalog = decoded_catalog(catalog, spec, song_cache(config.root, spec))
         require_usable(catalog, genres, place[0])
     for line in (*catalog.summary(), *catalog.notes, *catalog.merged):
@@ -188,18 +184,25 @@ def _split_by(config: Config, catalog: Catalog, genres: Sequence[str]) -> str:
 
 def exec_properties(resolved: Resolved) -> Properties:
     """Return the execution properties of a resolved configuration."""
-    config, training = resolved.config, resolved.config.head
+    config = resolved.config
     model = find_model(config.model.name)
-    backbone = model.backbone_for(training)
-    spec = dataclasses.asdict(resolved.mel_spec)
-    validated = resolved.candidates[:1]
+    backbone = model.backbone_for(config.head)
+    validated = resolved.candidates[0] if resolved.candidates else None
+    song_gate = config.gate.model_dump(exclude={"max_accuracy_drop"})
     trainer, tuner = _training(resolved)
+    run = {
+        "settings": config.summary(),
+        "weights_source": resolved.weights.source,
+        "precision": resolved.policy,
+        "precision_reason": resolved.policy_reason,
+        "candidates": [dataclasses.asdict(one) for one in resolved.candidates],
+    }
     return {
         "model_name": model.name,
         "genres": json.dumps(resolved.genres),
         "manifests": resolved.manifests,
         "schema": f"{resolved.manifests}/schema.pbtxt",
-        "mel_spec": json.dumps(spec),
+        "mel_spec": json.dumps(dataclasses.asdict(resolved.mel_spec)),
         "songs": song_cache(config.root, resolved.mel_spec),
         "backbone": backbone.name,
         "weights": resolved.weights_file,
@@ -207,57 +210,44 @@ def exec_properties(resolved: Resolved) -> Properties:
         "policy": resolved.policy,
         "backbone_outputs": backbone_cache(config.root, backbone, resolved.weights, resolved.policy),
         "precisions": " ".join(model.precisions),
-        "gate": json_format.MessageToJson(_evaluation(resolved), preserving_proto_field_name=True, sort_keys=True),
-        "song_gate": json.dumps(
-            config.gate.model_dump(exclude={"max_accuracy_drop"})
-            | {"nearest": validated[0].nearest if validated else None}
-        ),
-        "cross_validation": validated[0].predictions if validated else "",
+        "gate": _evaluator_gate(resolved),
+        "song_gate": json.dumps(song_gate | {"nearest": validated.nearest if validated else None}),
+        "cross_validation": validated.predictions if validated else "",
         "trainer": json.dumps(trainer),
         "tuner": json.dumps(tuner),
         "served_version": served_version(config.push_to),
-        "run": json.dumps(
-            {
-                "settings": config.summary(),
-                "weights_source": resolved.weights.source,
-                "precision": resolved.policy,
-                "precision_reason": resolved.policy_reason,
-                "candidates": [dataclasses.asdict(one) for one in resolved.candidates],
-            }
-        ),
+        "run": json.dumps(run),
     }
 
 
 def _training(resolved: Resolved) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the custom configurations of the Trainer and the Tuner."""
-    config = resolved.config
-    trained = {
+    config, runner = resolved.config, resolved.config.runner
+    both = {
         "genres": list(resolved.genres),
         "model": config.model.name,
         "training": dataclasses.asdict(config.head),
         "weights": resolved.weights_file,
+        "code": source_digest("tumbao.trainer.run"),
     }
-    trainer: dict[str, Any] = {
+    trainer = {
         "resume": resolved.resume,
         "mel_spec": dataclasses.asdict(resolved.mel_spec),
         "manifests": resolved.manifests,  # like `tune`, for `head_to_resume`
         "tune": config.model.tune,
         "refit": _refit(config),
-        "code": source_digest("tumbao.trainer.run"),
     }
-    if config.runner.vertex_training:  # keys defined by TFX
-        trainer |= {
-            "ai_platform_enable_vertex": True,
-            "ai_platform_vertex_region": config.runner.region,
-            "ai_platform_training_args": config.runner.vertex_training,
-        }
+    vertex = {  # keys defined by TFX
+        "ai_platform_enable_vertex": True,
+        "ai_platform_vertex_region": runner.region,
+        "ai_platform_training_args": runner.vertex_training,
+    }
     tuner = {
-        "code": source_digest("tumbao.trainer.run"),
         "summary": source_digest("tumbao.components.tuner"),
         "trials": config.model.tune,
         "searches": f"{config.root}/searches",
     }
-    return trained | trainer, trained | tuner
+    return both | trainer | (vertex if runner.vertex_training else {}), both | tuner
 
 
 def _refit(config: Config) -> list[str]:
@@ -268,12 +258,13 @@ def _refit(config: Config) -> list[str]:
     return [split for split in SPLITS if not (tested_later and split == "test")]
 
 
-def _evaluation(resolved: Resolved) -> config_pb2.EvalConfig:
-    """Return the configuration of the Evaluator, which depends on the numbers of test songs."""
-    gate, rows = resolved.config.gate, table_rows(f"{resolved.manifests}/test.csv")
-    counts = collections.Counter(genre for _, genre in {(row["song"], row["genre"]) for row in rows})
-    bounds = gate.model_dump(exclude={"push_undecided"})
-    return eval_config({genre: counts[genre] for genre in resolved.genres}, **bounds)
+def _evaluator_gate(resolved: Resolved) -> str:
+    """Return the configuration of the Evaluator, which depends on the numbers of test songs, as JSON."""
+    songs = {(row["song"], row["genre"]) for row in table_rows(f"{resolved.manifests}/test.csv")}
+    counts = collections.Counter(genre for _, genre in songs)
+    bounds = resolved.config.gate.model_dump(exclude={"push_undecided"})
+    evaluation = eval_config({genre: counts[genre] for genre in resolved.genres}, **bounds)
+    return json_format.MessageToJson(evaluation, preserving_proto_field_name=True, sort_keys=True)
 
 
 @tfx.dsl.components.component
@@ -291,30 +282,19 @@ def RunSettings(  # noqa: N802 - TFX names components so
         gate={"min_accuracy": min_accuracy},
         training={"epochs": epochs} if epochs else {},
     )
-    with _scan_cache(whole.root) as cache:
-        resolved = resolve(whole, _say, cache)
+    stored = as_path(f"{whole.root}/{SCAN_CACHE}")
+    with tempfile.TemporaryDirectory(prefix="tumbao-") as folder:  # SQLite needs a local file
+        local = Path(folder) / SCAN_CACHE
+        if stored.exists():
+            local.write_bytes(stored.read_bytes())
+        try:
+            resolved = resolve(whole, lambda line: logging.info(Text.from_markup(line).plain), scan_cache(Path(folder)))
+        finally:  # also if the scan fails
+            if local.exists():
+                write_whole(stored, local.read_bytes())
     if file := resolved.weights.path:  # found in this container, needed in the others
         shared = as_path(f"{whole.root}/weights/{resolved.weights.digest}{file.suffix}")
         if not shared.exists():
             write_whole(shared, file.read_bytes())
         resolved = dataclasses.replace(resolved, weights_file=str(shared))
     return exec_properties(resolved)
-
-
-def _say(line: str) -> None:
-    logging.info(Text.from_markup(line).plain)
-
-
-@contextlib.contextmanager
-def _scan_cache(root: str) -> Iterator[ScanCache]:
-    """Open a local copy of the root's scan cache, as SQLite needs, and save it even if the scan fails."""
-    stored = as_path(f"{root}/{SCAN_CACHE}")
-    with tempfile.TemporaryDirectory(prefix="tumbao-") as folder:
-        file = Path(folder) / SCAN_CACHE
-        if stored.exists():
-            file.write_bytes(stored.read_bytes())
-        try:
-            yield scan_cache(Path(folder))
-        finally:
-            if file.exists():
-                write_whole(stored, file.read_bytes())
