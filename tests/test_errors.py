@@ -115,7 +115,7 @@ def test_users_without_a_home_get_a_temporary_one(homeless: Path, monkeypatch: p
     assert weights.keras_cache_file().parts[:2] == ("/", "tmp")
     download_cache.ensure_home()
     assert doctor._home().state == "warn"
-    assert doctor._home().found.startswith("none: ")
+    assert doctor._home().found.startswith("none ")
     assert os.environ["HOME"] == str(home)
     assert home.stat().st_mode & 0o777 == 0o700
     for named in ("/nowhere/at/all", "relative", ""):

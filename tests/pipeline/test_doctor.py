@@ -85,7 +85,7 @@ def test_the_edge_runtime_alone_passes(healthy: Path, monkeypatch: pytest.Monkey
         ("Tumbao", {"tumbao": None}, "not installed"),
         ("Pipeline", {"keras-tuner": "1.4.7"}, "keras-tuner 1.4.7 where ==1.4.8 is expected"),
         ("Tumbao", {"numpy": "3.0.0"}, "numpy 3.0.0 where <3,>=1.26 is expected"),
-        ("Pipeline", {"tensorflow": None}, "tensorflow missing"),
+        ("Pipeline", {"tensorflow": "2.20.0"}, f"2.20.0 where =={metadata.version('tensorflow')} is expected"),
     ],
 )
 def test_missing_and_wrong_packages_are_named(
@@ -94,12 +94,6 @@ def test_missing_and_wrong_packages_are_named(
     set_versions(monkeypatch, **versions)
     assert found(name).state == "fail"
     assert text in found(name).found
-
-
-def test_the_other_lane_is_not_expected(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_versions(monkeypatch, tensorflow="2.20.0")
-    (wrong,) = found("Pipeline").found.split(", ")
-    assert wrong == f"tensorflow 2.20.0 where =={metadata.version('tensorflow')} is expected"
 
 
 def test_components_that_tfx_could_not_import_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +136,7 @@ def test_a_cache_that_cannot_be_written_is_found(name: str, tmp_path: Path, monk
     monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / name))
     check = found("Home")
     assert (check.state, check.remedy) == ("fail", "set TUMBAO_CACHE to a permanent folder")
-    assert f"{tmp_path / 'file'} is not a folder" in check.found
+    assert f"{tmp_path / 'file'} is not a folder that can be written to" in check.found
 
 
 @pytest.mark.parametrize(
