@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import hashlib
@@ -11,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -24,7 +22,7 @@ from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import Catalog, require_genres
 from tumbao.components.ingest.paths import AnyPath, as_path, is_remote
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
-from tumbao.components.ingest.tables import json_line
+from tumbao.components.ingest.tables import json_line, table_rows
 from tumbao.pipeline.config import Config
 from tumbao.pipeline.source import backbone_cache, song_cache, source_digest
 from tumbao.schema.errors import UserError
@@ -82,12 +80,11 @@ def choose_model(
     log-loss. `manifests` is the folder of `write_manifests`, `weights` is by model. Results are stored in the root, and
     used again while songs, settings and code are the same.
     """
-    rows = csv.DictReader((manifests / "test.csv").read_text("utf-8").splitlines())
-    test_songs = {row["song"] for row in rows}
+    test_songs = {row["song"] for row in table_rows(str(manifests / "test.csv"))}
     rest = dataclasses.replace(catalog, songs=tuple(one for one in catalog.songs if one.song not in test_songs))
     found = {}
     for name, file in weights.items():
-        one = _CrossValidation(config, name, rest, genres, file, policy)
+        one = _CrossValidation(config, find_model(name), config.head_of(name), rest, genres, file, policy)
         found[one] = result = one.result()
         say(
             f"  {name}: {result.right} of {result.songs} songs, balanced accuracy {result.balanced_accuracy:.1%}, "
@@ -97,31 +94,13 @@ def choose_model(
     return (best.detailed(found[best], say), *(found[one] for one in others))
 
 
-class _Prepared(NamedTuple):
-    """A model with the features of the songs."""
-
-    model: ModelSpec
-    training: Training
-    library: RenderedLibrary
-    arrays: Sequence[np.ndarray]
-    weights: Path | None
-
-    def out_of_fold(self, parts: Sequence[Fold]) -> np.ndarray:
-        """Predict each fragment with a head that was trained without its song, float32 [n, genres]."""
-        return out_of_fold(self.model, self.training, self.library, self.arrays, parts, self.weights)
-
-    def answers(self, parts: Sequence[Fold]) -> tuple[np.ndarray, np.ndarray]:
-        """Return label and predicted label of each song."""
-        labels, probabilities = mean_of_songs(self.library, self.out_of_fold(parts))
-        return labels, probabilities.argmax(axis=1)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class _CrossValidation:
     """Cross-validation of one model."""
 
     config: Config
-    model: str
+    model: ModelSpec
+    training: Training
     catalog: Catalog  # without the test songs
     genres: Sequence[str]
     weights: WeightsFile
@@ -133,77 +112,91 @@ class _CrossValidation:
 
     def detailed(self, result: Candidate, say: Callable[[str], None]) -> Candidate:
         """Add the result by source, where the list has it, and the learning curve of a head that trains in seconds."""
-        if not self._sources() and not find_model(self.model).train:
+        if not self._sources() and not self.model.train:
             return result
         try:
-            return self._stored("details", lambda file: self._details(result))
+            return self._stored("details", lambda: self._details(result))
         except UserError as error:  # the songs of a genre may all be of one source
-            say(f"  {self.model}: no learning curve or result by {SOURCE}: {escape(str(error))}")
+            say(f"  {self.model.name}: no learning curve or result by {SOURCE}: {escape(str(error))}")
             return result
 
-    def _stored(self, name: str, compute: Callable[[str], Candidate]) -> Candidate:
-        """Return a stored result, or compute and store it; `compute` gets a name for the file of predictions."""
-        stored = as_path(f"{self.config.root}/cross_validation/{self.model}-{self._digest()}-{name}.json")
+    def _stored(self, name: str, compute: Callable[[], Candidate]) -> Candidate:
+        stored = self._file(f"{name}.json")
         if not stored.exists():
-            result = compute(f"{stored}l")
-            write_whole(stored, json.dumps(dataclasses.asdict(result)).encode())
+            write_whole(stored, json.dumps(dataclasses.asdict(compute())).encode())
         return TypeAdapter(Candidate).validate_json(stored.read_bytes())
 
-    def _digest(self) -> str:
-        spec, training = find_model(self.model), self.config.head_of(self.model)
-        code = source_digest("tumbao.pipeline.model_choice", spec.head.__module__)
+    def _file(self, name: str) -> AnyPath:
+        """Return the path of a result, which contains a digest of all that the results depend on."""
+        code = source_digest("tumbao.pipeline.model_choice", self.model.head.__module__)
         songs, split_by = self.catalog.songs, self.config.split_by
         groups, sources = self.catalog.groups(split_by), self.catalog.groups(SOURCE)
         content = sorted((one.song, one.genre, one.sha256, groups[one.song], sources[one.song]) for one in songs)
-        settings = [dataclasses.asdict(training), self.weights.digest, self.policy, split_by, self._folds()]
-        values = [code, self.model, *settings, list(self.genres), content]
-        return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+        settings = [dataclasses.asdict(self.training), self.weights.digest, self.policy, split_by, self._folds()]
+        values = [code, self.model.name, *settings, list(self.genres), content]
+        digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+        return as_path(f"{self.config.root}/cross_validation/{self.model.name}-{digest}-{name}")
 
     def _folds(self) -> int:
         return self.config.split.folds or FOLDS
 
     @functools.cached_property
-    def _prepared(self) -> _Prepared:
-        """Render the songs and compute the backbone's features."""
-        model, training = find_model(self.model), self.config.head_of(self.model)
-        backbone = model.backbone_for(training)
-        spec = backbone.mel_spec
+    def _library(self) -> RenderedLibrary:
+        spec = self.model.backbone_for(self.training).mel_spec
         library = render_library(self.catalog, self.genres, spec, song_cache(self.config.root, spec))
-        songs = dict(zip(library.songs, library.labels, strict=True))
-        counts = Counter(self.genres[label] for label in songs.values())
+        counts = Counter(self.genres[label] for _, label in {*zip(library.songs, library.labels, strict=True)})
         require_genres(counts, self.genres, library.rejected, f"in {self.config.data.library}")
-        cache = backbone_cache(self.config.root, backbone, self.weights, self.policy)
-        folder = None if is_remote(self.config.root) else Path(self.config.root)
-        arrays = features(
-            library, backbone, self.weights.path, self.policy, cache=cache, copies=training.augment, folder=folder
-        )
-        return _Prepared(model, training, library, arrays, self.weights.path)
+        return library
 
-    def _by_song(self, file: str) -> Candidate:
+    @functools.cached_property
+    def _features(self) -> Sequence[np.ndarray]:
+        backbone, root = self.model.backbone_for(self.training), self.config.root
+        cache = backbone_cache(root, backbone, self.weights, self.policy)
+        return features(
+            self._library,
+            backbone,
+            self.weights.path,
+            self.policy,
+            cache=cache,
+            copies=self.training.augment,
+            folder=None if is_remote(root) else Path(root),
+        )
+
+    def _out_of_fold(self, parts: Sequence[Fold]) -> np.ndarray:
+        """Predict each fragment with a head that was trained without its song, float32 [n, genres]."""
+        return out_of_fold(self.model, self.training, self._library, self._features, parts, self.weights.path)
+
+    def _answers(self, parts: Sequence[Fold]) -> tuple[np.ndarray, np.ndarray]:
+        """Return label and predicted label of each song."""
+        labels, probabilities = mean_of_songs(self._library, self._out_of_fold(parts))
+        return labels, probabilities.argmax(axis=1)
+
+    def _by_song(self) -> Candidate:
         """Test every song once; the predictions go to a file."""
-        library, parts = self._prepared.library, self._parts(self.config.split_by)
-        probabilities = self._prepared.out_of_fold(parts)
-        labels, of_songs = mean_of_songs(library, probabilities)
-        predicted = of_songs.argmax(axis=1)
-        write_whole(as_path(file), "".join(_lines(library, probabilities)).encode())
+        library, parts = self._library, self._parts(self.config.split_by)
+        fragments = self._out_of_fold(parts)
+        labels, probabilities = mean_of_songs(library, fragments)
+        predicted = probabilities.argmax(axis=1)
+        file = self._file("songs.jsonl")
+        write_whole(file, "".join(_lines(library, fragments)).encode())
         return Candidate(
-            model=self.model,
+            model=self.model.name,
             songs=len(labels),
             right=int((predicted == labels).sum()),
             balanced_accuracy=float(balanced_accuracy_score(labels, predicted)),
-            log_loss=log_loss(of_songs, labels),
+            log_loss=log_loss(probabilities, labels),
             nearest=nearest_neighbour(library, parts),
-            predictions=file,
+            predictions=str(file),
         )
 
     def _details(self, result: Candidate) -> Candidate:
         by_group, sources = None, self._sources()
         if sources:
-            labels, predicted = self._prepared.answers(self._parts(SOURCE))
+            labels, predicted = self._answers(self._parts(SOURCE))
             balanced = float(balanced_accuracy_score(labels, predicted))
             right = int((labels == predicted).sum())
             by_group = GroupResult(SOURCE, sources, len(labels), right, balanced)
-        curve = tuple(self._curve(result)) if self._prepared.model.train else ()
+        curve = tuple(self._curve(result)) if self.model.train else ()
         return dataclasses.replace(result, by_group=by_group, curve=curve)
 
     def _sources(self) -> int:
@@ -213,19 +206,18 @@ class _CrossValidation:
 
     def _curve(self, result: Candidate) -> Iterator[tuple[int, float]]:
         """Yield the balanced accuracy by number of songs of each genre that are not tested."""
-        prepared, parts = self._prepared, self._parts(self.config.split_by)
-        library = prepared.library
+        library, parts = self._library, self._parts(self.config.split_by)
         others = [{(library.songs[row], library.labels[row]) for row in (*fold.train, *fold.val)} for fold in parts]
         largest = max(max(Counter(label for _, label in songs).values()) for songs in others)
         for songs in takewhile(lambda songs: songs < largest, CURVE):
-            smaller = [fewer_songs(fold, library, songs, prepared.training.seed) for fold in parts]
-            yield songs, float(balanced_accuracy_score(*prepared.answers(smaller)))
+            smaller = [fewer_songs(fold, library, songs, self.training.seed) for fold in parts]
+            yield songs, float(balanced_accuracy_score(*self._answers(smaller)))
         yield largest, result.balanced_accuracy
 
     def _parts(self, split_by: str) -> list[Fold]:
         """Return folds that keep songs together, and what a split by the same name does."""
-        groups, seed = self.catalog.groups(split_by), self._prepared.training.seed
-        return library_folds(self._prepared.library, split_by, groups, self._folds(), seed)
+        groups = self.catalog.groups(split_by)
+        return library_folds(self._library, split_by, groups, self._folds(), self.training.seed)
 
 
 def _lines(library: RenderedLibrary, probabilities: np.ndarray) -> list[str]:
