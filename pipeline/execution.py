@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from tumbao.pipeline.config import Config, UsageError
 from tumbao.pipeline.graph import build
 from tumbao.pipeline.metadata import METADATA_FILE, head_to_resume, run_artifacts, trained_heads
 from tumbao.pipeline.report import local_report
-from tumbao.pipeline.resolve import PROPERTIES, Resolved, exec_properties, resolve
+from tumbao.pipeline.resolve import PROPERTIES, exec_properties, resolve
 from tumbao.pipeline.source import outdated_caches, scan_cache
 from tumbao.schema.errors import UserError, describe, is_disk_full, is_unavailable
 from tumbao.serving.predict import RUN_MODEL
@@ -73,7 +73,7 @@ def execute(
     )
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / METADATA_FILE))
     tests = frozen_test_set.read_test_songs(workspace / CATALOGS)
-    _check(config, connection)
+    part = _part(config, connection)
     resume = functools.partial(head_to_resume, mlmd.MetadataStore(connection)) if config.runner.resume else None
     resolved = resolve(config, display.say, scan_cache(workspace), growing, resume)
     if chosen := frozen_test_set.newly_chosen(tests, frozen_test_set.read_test_songs(workspace / CATALOGS)):
@@ -82,16 +82,18 @@ def execute(
         display.say(f"Training starts from {escape(resolved.resume)}")
     properties = exec_properties(resolved)
     pipeline = build(config, properties, connection)
-    part = _part(pipeline, config, connection)
+    if first := config.runner.from_component:
+        _require_unchanged(pipeline, first, run_artifacts(connection).executions)
     error = _run(pipeline, part, record.run, workspace, display)
     if not error:
         for outdated in outdated_caches(workspace):
             shutil.rmtree(outdated, ignore_errors=True)
+    others = {name: value for name, value in record.settings.items() if name not in config.summary()}
     record = dataclasses.replace(
         record,
         synthetic=resolved.catalog.synthetic,
         protocol=resolved.config.split_by,
-        settings=_settings_of_run(record, config, resolved),
+        settings={**resolved.config.summary(), **others, "policy": resolved.policy},
     )
     artifacts = run_artifacts(connection, run=record.run)
     if exported := artifacts.uri("EdgeExport", "model"):
@@ -113,19 +115,13 @@ def execute(
     )
 
 
-def _settings_of_run(record: RunRecord, config: Config, resolved: Resolved) -> dict[str, Any]:
-    """Return the settings of a record with those of the model and the split that were chosen."""
-    others = {name: value for name, value in record.settings.items() if name not in config.summary()}
-    return {**resolved.config.summary(), **others, "policy": resolved.policy}
-
-
-def _check(config: Config, connection: Any) -> None:
-    """Raise the errors of --resume, --from and --to that do not depend on the library."""
+def _part(config: Config, connection: Any) -> RunOptions | None:
+    """Return the part of the graph to run, None for all of it; check what does not depend on the library."""
     if config.runner.resume:
         trained_heads(mlmd.MetadataStore(connection))
     first, last = config.runner.from_component, config.runner.to_component
     if not first and not last:
-        return
+        return None
     graph = build(config.replace(model={"name": config.models[0]}), dict.fromkeys(PROPERTIES, ""))
     known = [component.id for component in graph.components]
     for name in filter(None, (first, last)):
@@ -138,25 +134,12 @@ def _check(config: Config, connection: Any) -> None:
             f"Expected an earlier run, whose results before {first} are reused. "
             "Received: a workspace without one; leave --from out."
         )
-
-
-def _part(pipeline: tfx.dsl.Pipeline, config: Config, connection: Any) -> RunOptions | None:
-    """Return the part of the graph to run, None for all of it."""
-    first, last = config.runner.from_component, config.runner.to_component
-    if not first and not last:
-        return None
-    former = run_artifacts(connection).executions
-    if first and (changed := list(_changed(pipeline, first, former))):
-        raise UserError(
-            f"Expected the songs and settings of the last run, whose results before {first} are reused. Received "
-            f"others for {', '.join(changed)}. Leave --from out: results that are still valid are reused anyway."
-        )
     return RunOptions(from_nodes=[first] if first else None, to_nodes=[last] if last else None)
 
 
-def _changed(pipeline: tfx.dsl.Pipeline, first: str, former: Mapping[str, Any]) -> Iterator[str]:
-    """List settings other than code that have changed since the former run, of the components before the first."""
-    run = {first}
+def _require_unchanged(pipeline: tfx.dsl.Pipeline, first: str, former: Mapping[str, Any]) -> None:
+    """Raise UserError if settings other than code of the components before the first differ from the former run's."""
+    run, changed = {first}, []
     for component in pipeline.components:  # in topological order
         if component.id in run or run & {one.id for one in component.upstream_nodes}:
             run.add(component.id)
@@ -164,8 +147,13 @@ def _changed(pipeline: tfx.dsl.Pipeline, first: str, former: Mapping[str, Any]) 
             values = former[component.id].custom_properties.items()
             then = _settings({name: getattr(value, value.WhichOneof("value")) for name, value in values})
             now = _settings(component.exec_properties)
-            if changed := sorted(name for name in then.keys() & now.keys() if then[name] != now[name]):
-                yield f"{component.id} ({', '.join(changed)})"
+            if names := sorted(name for name in then.keys() & now.keys() if then[name] != now[name]):
+                changed.append(f"{component.id} ({', '.join(names)})")
+    if changed:
+        raise UserError(
+            f"Expected the songs and settings of the last run, whose results before {first} are reused. Received "
+            f"others for {', '.join(changed)}. Leave --from out: results that are still valid are reused anyway."
+        )
 
 
 def _settings(properties: Mapping[str, Any]) -> dict[str, Any]:

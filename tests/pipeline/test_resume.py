@@ -16,9 +16,10 @@ from ml_metadata.proto import metadata_store_pb2
 
 from tests.pipeline.metadata_store import Metadata
 from tumbao.pipeline.config import parse
-from tumbao.pipeline.execution import _changed
+from tumbao.pipeline.execution import _require_unchanged
 from tumbao.pipeline.metadata import head_to_resume
 from tumbao.pipeline.resolve import Resolved, exec_properties
+from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.weights import WeightsFile
@@ -153,8 +154,11 @@ def test_changed_settings_before_the_first_component_are_found() -> None:
         "Trainer": execution(custom_config=config(training={"epochs": 6}, code="old", resume="x")),
         "Evaluator": execution(thresholds="then"),
     }
-    assert list(_changed(pipeline, "Songs", former)) == []
-    assert list(_changed(pipeline, "Trainer", former)) == ["Songs (manifests)"]
-    assert list(_changed(pipeline, "Evaluator", former)) == ["Songs (manifests)", "Trainer (training)"]
+    _require_unchanged(pipeline, "Songs", former)
+    with pytest.raises(UserError, match=r"others for Songs \(manifests\)\. Leave"):
+        _require_unchanged(pipeline, "Trainer", former)
+    with pytest.raises(UserError, match=r"others for Songs \(manifests\), Trainer \(training\)\."):
+        _require_unchanged(pipeline, "Evaluator", former)
     former["Features"] = execution(augment=0)
-    assert list(_changed(pipeline, "Trainer", former)) == ["Songs (manifests)", "Features (augment)"]
+    with pytest.raises(UserError, match=r"others for Songs \(manifests\), Features \(augment\)\."):
+        _require_unchanged(pipeline, "Trainer", former)
