@@ -73,8 +73,8 @@ QUANTIZED_SAMPLE = 149
 them differs, at least 98 % of all agree with a confidence of 95 % (0.98 ** 149 = 0.049)."""
 
 SAMPLE = 5
-"""Number of fragments for a variant that computes the same in another runtime. An error there, such as a wrong input or
-a wrong operation, changes most answers: one that changes half of them passes with a probability of 3 % (0.5 ** 5)."""
+"""Number of fragments for a variant that computes the same in another runtime: an error there, such as a wrong input,
+changes most answers; one that changes half of them passes with a probability of 3 % (0.5 ** 5)."""
 
 SIZE_LIMITS_BYTES = {
     "SavedModel": 150_000_000,
@@ -86,9 +86,9 @@ SIZE_LIMITS_BYTES = {
 }
 """Largest allowed size of each variant."""
 
-LITERT, TENSORFLOW, BROWSER = "LiteRT", "TensorFlow's interpreter", "browser (LiteRT.js)"
-ONNX_RUNTIME = "ONNX Runtime"
-
+LITERT, BROWSER = "LiteRT", "browser (LiteRT.js)"
+OUTPUTS = (PROBABILITIES, DISTANCE)
+Outputs = dict[str, np.ndarray]  # probabilities [n, genres] and distances [n] by their names in `OUTPUTS`
 _THREADS = 2
 
 
@@ -140,7 +140,7 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         names = [_name(fragment) for fragment in fragments[:SAMPLE]]
         sounds = waveforms(f"{manifests}/test.csv", names, MelSpec(**json.loads(mel_spec)))
         assets = f"{saved_model}/{ASSETS_FOLDER}"
-        files = _classifiers(assets)
+        files = {key: name for key, name in CLASSIFIER_FILES.items() if tf.io.gfile.exists(f"{assets}/{name}")}
         thorough = files.keys() & QUANTIZED | {preferred(files)}
         progress.start("compare", 3 + 2 * len(files) + 4)  # signatures, classifiers, ONNX, audio, browser
         if policy == "float32":
@@ -184,12 +184,6 @@ def read_variants(report: str) -> list[dict[str, Any]]:
     return rows
 
 
-OUTPUTS = (PROBABILITIES, DISTANCE)
-
-Outputs = dict[str, np.ndarray]
-"""Outputs of a model by their names in `OUTPUTS`: probabilities [n, genres] and distances [n]."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Variant:
     """One exported variant of the model."""
@@ -230,15 +224,10 @@ def _signatures(saved_model: str) -> Iterator[Variant]:
         yield Variant("SavedModel", f"signature {name}", "float32", size, kind, predict)
 
 
-def _classifiers(assets: str) -> dict[str, str]:
-    """Return the classifier files of a folder: precision → file name."""
-    return {key: name for key, name in CLASSIFIER_FILES.items() if tf.io.gfile.exists(f"{assets}/{name}")}
-
-
 def _in_interpreters(assets: str, name: str, precision: str, kind: str) -> Iterator[Variant]:
     """Yield a .tflite file in both interpreters, LiteRT first, each loaded when it is reached."""
-    content = _read(assets, name)
-    for runtime, interpreter in ((LITERT, Interpreter), (TENSORFLOW, tf.lite.Interpreter)):
+    content = as_path(f"{assets}/{name}").read_bytes()
+    for runtime, interpreter in ((LITERT, Interpreter), ("TensorFlow's interpreter", tf.lite.Interpreter)):
         runner = interpreter(model_content=content, num_threads=_THREADS).get_signature_runner(kind)
 
         def predict(value: np.ndarray, runner: Any = runner) -> Outputs:
@@ -249,9 +238,9 @@ def _in_interpreters(assets: str, name: str, precision: str, kind: str) -> Itera
 
 
 def _in_onnx(assets: str) -> Variant:
-    content = _read(assets, ONNX_FILE)
+    content = as_path(f"{assets}/{ONNX_FILE}").read_bytes()
     runner = onnx_runner(content, _THREADS)
-    return Variant(ONNX_FILE, ONNX_RUNTIME, "float32", len(content), "waveform", lambda value: runner(waveform=value))
+    return Variant(ONNX_FILE, "ONNX Runtime", "float32", len(content), "waveform", lambda value: runner(waveform=value))
 
 
 def _without(refused: Collection[str], assets: str, report: str) -> str:
@@ -268,10 +257,6 @@ def _without(refused: Collection[str], assets: str, report: str) -> str:
 def pushed_assets(report: str) -> str:
     """Return where an `AgreementReport` has the files to push, if a precision was left out."""
     return f"{report}/{ASSETS_FOLDER}"
-
-
-def _read(assets: str, name: str) -> bytes:
-    return as_path(f"{assets}/{name}").read_bytes()
 
 
 def waveforms(manifest: str, fragments: Sequence[tuple[str, int]], spec: MelSpec) -> list[np.ndarray]:
@@ -323,20 +308,18 @@ def _row(
     probabilities, limit = predicted[PROBABILITIES], SIZE_LIMITS_BYTES[variant.name]
     count = len(probabilities)
     labels = np.array([fragment[record.LABEL] for fragment in fragments[:count]])
-    found = compare(reference[PROBABILITIES][:count], probabilities, labels)
-    failures = limits_exceeded(found, count)
+    found, failures = compare(reference[PROBABILITIES][:count], probabilities, labels)
     difference = None
-    if DISTANCE in reference and variant.runtime != BROWSER:  # the browser returns the probabilities alone
-        if DISTANCE in predicted:
-            expected = reference[DISTANCE][:count]
-            difference = float(np.median(np.abs(predicted[DISTANCE] - expected) / expected))
-            if not difference <= MAX_DISTANCE_DIFFERENCE:
-                failures.append(
-                    f"returns distances that differ from the float model's by {difference:.1%} in the median, "
-                    f"expected at most {MAX_DISTANCE_DIFFERENCE:.0%}"
-                )
-        else:
-            failures.append(f"has no output {DISTANCE}")
+    if DISTANCE in reference and DISTANCE in predicted:
+        expected = reference[DISTANCE][:count]
+        difference = float(np.median(np.abs(predicted[DISTANCE] - expected) / expected))
+        if not difference <= MAX_DISTANCE_DIFFERENCE:
+            failures.append(
+                f"returns distances that differ from the float model's by {difference:.1%} in the median, "
+                f"expected at most {MAX_DISTANCE_DIFFERENCE:.0%}"
+            )
+    elif DISTANCE in reference and variant.runtime != BROWSER:  # which returns the probabilities alone
+        failures.append(f"has no output {DISTANCE}")
     if variant.size_bytes > limit:
         failures.append(f"has {variant.size_bytes} bytes, expected at most {limit}")
     return {
@@ -354,42 +337,42 @@ def _row(
     }
 
 
-def compare(reference: np.ndarray, candidate: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Compare the probabilities [n, genres] of a variant with the reference's, for fragments with these labels [n]."""
-    expected, genres = reference.argmax(axis=1), candidate.argmax(axis=1)
+def compare(reference: np.ndarray, candidate: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float], list[str]]:
+    """Compare the probabilities [n, genres] of a variant with the reference's, for fragments with these labels [n].
+
+    Returns the figures, and a sentence for each limit that they exceed.
+    """
+    expected, genres, fragments = reference.argmax(axis=1), candidate.argmax(axis=1), len(labels)
     differences = np.abs(reference - candidate).max(axis=1)
+    disagreements = int(((expected != genres) & (differences > NEAR_TIE)).sum())
     lost, won = discordant(expected == labels, genres == labels)
-    return {
-        "agreement": float((expected == genres).mean()),
-        "disagreements": int(((expected != genres) & (differences > NEAR_TIE)).sum()),
-        "only_float_right": lost,
-        "only_variant_right": won,
-        "accuracy": float((genres == labels).mean()),
-        "float_accuracy": float((expected == labels).mean()),
-        "max_probability_difference": float(differences.max()),
-        "median_probability_difference": float(np.median(differences)),
-    }
-
-
-def limits_exceeded(found: Mapping[str, float], fragments: int) -> list[str]:
-    """Describe each limit that a comparison of so many fragments exceeds."""
-    failures, lost, won = [], int(found["only_float_right"]), int(found["only_variant_right"])
-    if wilson_interval(fragments - found["disagreements"], fragments).high < MIN_AGREEMENT:
+    accuracy, float_accuracy = float((genres == labels).mean()), float((expected == labels).mean())
+    median, failures = float(np.median(differences)), []
+    if wilson_interval(fragments - disagreements, fragments).high < MIN_AGREEMENT:
         failures.append(
-            f"predicts another genre than the float model for {found['disagreements']} of {fragments} fragments, "
+            f"predicts another genre than the float model for {disagreements} of {fragments} fragments, "
             f"expected at most {1 - MIN_AGREEMENT:.0%}"
         )
     if is_worse(won, lost):
         failures.append(
-            f"has an accuracy of {found['accuracy']:.1%}, significantly below the float model's "
-            f"{found['float_accuracy']:.1%}"
+            f"has an accuracy of {accuracy:.1%}, significantly below the float model's {float_accuracy:.1%}"
         )
-    if found["median_probability_difference"] > MAX_PROBABILITY_DIFFERENCE:
+    if median > MAX_PROBABILITY_DIFFERENCE:
         failures.append(
-            f"returns probabilities that differ from the float model's by {found['median_probability_difference']:.2f} "
-            f"in the median, expected at most {MAX_PROBABILITY_DIFFERENCE}"
+            f"returns probabilities that differ from the float model's by {median:.2f} in the median, expected at most "
+            f"{MAX_PROBABILITY_DIFFERENCE}"
         )
-    return failures
+    figures = {
+        "agreement": float((expected == genres).mean()),
+        "disagreements": disagreements,
+        "only_float_right": lost,
+        "only_variant_right": won,
+        "accuracy": accuracy,
+        "float_accuracy": float_accuracy,
+        "max_probability_difference": float(differences.max()),
+        "median_probability_difference": median,
+    }
+    return figures, failures
 
 
 def _compare_in_browser(
@@ -401,7 +384,7 @@ def _compare_in_browser(
 ) -> dict[str, Any]:
     """Compare the classifier of a precision in Chromium: a row, without figures if none could be measured."""
     name, chosen, failures = CLASSIFIER_FILES[precision], fragments[:SAMPLE], list[str]()
-    content = _read(assets, name)
+    content = as_path(f"{assets}/{name}").read_bytes()
     try:
         with open_in_browser([content], IMAGE, PROBABILITIES) as predict:
             variant = Variant(

@@ -40,11 +40,6 @@ def write_model(folder: Path, name: str, genres: list[str], spec: MelSpec) -> Pa
     return folder
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    return tmp_path / "pushed"
-
-
 def baseline(registry: Path, folder: Path, candidate: str = "candidate") -> Model:
     trained, found = Model(), Model()
     trained.uri, found.uri = str(folder / "trained"), str(folder / "baseline")
@@ -73,8 +68,9 @@ def content(model: Model) -> str:
     ids=["nothing pushed", "newest", "rolled back", "candidate itself", "other genres", "other images"],
 )
 def test_the_newest_pushed_model_with_the_same_task_is_the_baseline(
-    pushed: list[tuple[str, str, list[str], MelSpec]], expected: str, removed: str, registry: Path, tmp_path: Path
+    pushed: list[tuple[str, str, list[str], MelSpec]], expected: str, removed: str, tmp_path: Path
 ) -> None:
+    registry = tmp_path / "pushed"
     for version, name, genres, spec in pushed:
         own = fingerprint(str(write_model(registry / version, name, genres, spec)))
         if name == removed:
@@ -111,8 +107,8 @@ def blessing(number: int, of: int, blessed: bool) -> ModelBlessing:
     return artifact
 
 
-SALSA, TANGO, OTHER_IMAGES = (["cumbia", "salsa"], 300), (["tango"], 300), (["cumbia", "salsa"], 96)
-"""Tasks: genres and the height of the images."""
+SALSA = (["cumbia", "salsa"], 300)
+"""A task: genres and the height of the images."""
 
 
 def store(tasks: dict[int, tuple[list[str], int]]) -> mlmd.MetadataStore:
@@ -136,55 +132,54 @@ def store(tasks: dict[int, tuple[list[str], int]]) -> mlmd.MetadataStore:
 BLESSINGS = [(11, 1, True), (12, 2, True), (13, 3, False), (14, 4, True)]
 """Number of the blessing, number of the model, and the decision."""
 
+DECIDED_AGAIN = [*BLESSINGS, (15, 4, False), (16, 2, False), (17, 2, True)]
+
 
 def resolve(
     candidate: Model,
     models: list[Model],
     blessings: list[tuple[int, int, bool]],
-    tasks: dict[int, tuple[list[str], int]] | None = None,
+    fourth: tuple[list[str], int] = SALSA,
     registry: str = "no/such/registry",
-) -> tuple[list[int], list[int]]:
-    """Return the numbers of the resolved models and blessings."""
+) -> list[int]:
+    """Return the numbers of the resolved models and of their blessings; the fourth model has a task of its own."""
     resolved = ServedOrLatestBlessedModel(registry).resolve_artifacts(
-        store(tasks or dict.fromkeys(range(1, 6), SALSA)),
+        store({1: SALSA, 2: SALSA, 3: SALSA, 4: fourth, 5: SALSA}),
         {"model": models, "model_blessing": [blessing(*one) for one in blessings], CANDIDATE: [candidate]},
     )
     assert resolved is not None
     assert resolved[CANDIDATE] == []
-    return [one.id for one in resolved["model"]], [one.id for one in resolved["model_blessing"]]
+    return [one.id for one in (*resolved["model"], *resolved["model_blessing"])]
 
 
 @pytest.mark.parametrize(
-    ("candidate", "models", "blessings", "expected"),
+    ("candidate", "models", "blessings", "fourth", "expected"),
     [
-        (4, [1, 2, 3, 4], BLESSINGS, ([2], [12])),
-        (5, [1, 2, 3, 4, 5], BLESSINGS, ([4], [14])),
-        (3, [1, 2, 3], BLESSINGS, ([2], [12])),
-        (1, [4, 2, 1], BLESSINGS, ([4], [14])),
-        (1, [1], [], ([], [])),
-        (1, [1], BLESSINGS[:1], ([], [])),
-        (1, [1, 3], [BLESSINGS[0], BLESSINGS[2]], ([], [])),
+        (4, [1, 2, 3, 4], BLESSINGS, SALSA, [2, 12]),
+        (5, [1, 2, 3, 4, 5], BLESSINGS, SALSA, [4, 14]),
+        (3, [1, 2, 3], BLESSINGS, SALSA, [2, 12]),
+        (1, [4, 2, 1], BLESSINGS, SALSA, [4, 14]),
+        (1, [1], [], SALSA, []),
+        (1, [1], BLESSINGS[:1], SALSA, []),
+        (1, [1, 3], [BLESSINGS[0], BLESSINGS[2]], SALSA, []),
+        (5, [1, 2, 3, 4, 5], DECIDED_AGAIN, SALSA, [2, 17]),
+        (5, [5, 4, 3, 2, 1], DECIDED_AGAIN[::-1], SALSA, [2, 17]),
+        (5, [1, 2, 3, 4], BLESSINGS, (["tango"], 300), [2, 12]),
+        (5, [1, 2, 3, 4], BLESSINGS, (["cumbia", "salsa"], 96), [2, 12]),
     ],
-    ids=["blessed itself", "new", "refused itself", "older than others", "first run", "second run", "only refused"],
+    ids=[
+        *("blessed itself", "new", "refused itself", "older than others", "first run", "second run", "only refused"),
+        *("decided again", "in another order", "other genres", "other images"),
+    ],
 )
-def test_the_latest_other_blessed_model_is_found(
-    candidate: int, models: list[int], blessings: list[tuple[int, int, bool]], expected: tuple[list[int], list[int]]
+def test_the_latest_other_blessed_model_with_the_same_task_is_found(
+    candidate: int,
+    models: list[int],
+    blessings: list[tuple[int, int, bool]],
+    fourth: tuple[list[str], int],
+    expected: list[int],
 ) -> None:
-    assert resolve(model(candidate), [*map(model, models)], blessings) == expected
-
-
-@pytest.mark.parametrize("step", [1, -1])
-def test_the_latest_decision_on_a_model_counts_in_any_order(step: int) -> None:
-    decisions = [*BLESSINGS, (15, 4, False), (16, 2, False), (17, 2, True)]
-    assert resolve(model(5), [*map(model, range(1, 6))][::step], decisions[::step]) == ([2], [17])
-
-
-@pytest.mark.parametrize(
-    ("other", "found"), [(SALSA, [4]), (TANGO, [2]), (OTHER_IMAGES, [2])], ids=["same", "genres", "images"]
-)
-def test_a_model_of_another_task_is_no_baseline(other: tuple[list[str], int], found: list[int]) -> None:
-    tasks = {1: SALSA, 2: SALSA, 3: SALSA, 4: other, 5: SALSA}
-    assert resolve(model(5), [*map(model, range(1, 5))], BLESSINGS, tasks)[0] == found
+    assert resolve(model(candidate), [*map(model, models)], blessings, fourth) == expected
 
 
 @pytest.fixture
@@ -227,7 +222,7 @@ def test_the_newest_pushed_model_is_the_baseline_unless_a_rollback_removed_it(
         event = Event(what=ROLLED_BACK, version="9", replaces="3", fingerprint=own, withdrawn=other, why="")
         log_event(registry, event)
     models = [saved[number] for number in range(1, 5)]
-    assert resolve(saved[candidate], models, BLESSINGS, registry=registry)[0] == baseline
+    assert resolve(saved[candidate], models, BLESSINGS, registry=registry)[:1] == baseline
 
 
 def test_a_served_model_of_another_workspace_gives_a_warning(
