@@ -25,9 +25,6 @@ from tumbao.pipeline.config import Config, UsageError, did_you_mean
 from tumbao.pipeline.graph import NAME, build
 from tumbao.pipeline.resolve import PROPERTIES, RunSettings
 
-PARAMETERS = {"data": str, "model": str, "epochs": int, "min_accuracy": float}
-"""Parameters that each submission can change, with their types."""
-
 FRESH = ("RunSettings", "Baseline", "Pusher")
 """Components that read state outside the pipeline, so their results are never reused from an earlier run."""
 
@@ -58,24 +55,25 @@ def parameters_file(out: Path) -> Path:
 
 
 def defaults(config: Config) -> dict[str, Any]:
-    """Return the default values of the parameters; 0 epochs means the model's own number."""
-    epochs = config.training.model_dump()["epochs"] or 0
-    values = (config.data.library, config.model.name, epochs, config.gate.min_accuracy)
-    return dict(zip(PARAMETERS, values, strict=True))
+    """Return the parameters that a submission can change, and their defaults; 0 epochs means the model's own number."""
+    return {
+        "data": config.data.library,
+        "model": config.model.name,
+        "epochs": config.training.model_dump()["epochs"] or 0,
+        "min_accuracy": config.gate.min_accuracy,
+    }
 
 
 def specify(config: Config) -> dict[str, Any]:
     """Build the pipeline's PipelineSpec (schema 2.1); unknown components in the configuration raise a `UsageError`."""
-    parameters = {
-        name: tfx.dsl.experimental.RuntimeParameter(name=name, ptype=kind) for name, kind in PARAMETERS.items()
-    }
+    parameter = tfx.dsl.experimental.RuntimeParameter
+    parameters = {name: parameter(name=name, ptype=type(value)) for name, value in defaults(config).items()}
     settings = RunSettings(**parameters, config=config.model_dump_json(exclude_unset=True))
     properties = {name: settings.outputs[name].future()[0].value for name in PROPERTIES}
     pipeline = build(config, properties, first=[settings])
     _configure(pipeline, config)
-    experimental = tfx.orchestration.experimental
-    runner = experimental.KubeflowV2DagRunner(
-        experimental.KubeflowV2DagRunnerConfig(
+    runner = tfx.orchestration.experimental.KubeflowV2DagRunner(
+        tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(
             default_image={"default_image_path": config.runner.image, **config.runner.images},
             use_pipeline_spec_2_1=True,
         )

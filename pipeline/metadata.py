@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tumbao.pipeline.resolve import Resolved
 
 METADATA_FILE = "metadata.sqlite"
+LIVE, OUTPUT = metadata_store_pb2.Artifact.LIVE, metadata_store_pb2.Event.OUTPUT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,17 +60,13 @@ def _artifacts(store: Any, run: Any) -> Artifacts:
             if context.type == "node":
                 executions[context.name.partition(".")[2]] = execution
     components = {execution.id: component for component, execution in executions.items()}
-    events = [
-        event
-        for event in store.get_events_by_execution_ids(list(components))
-        if event.type == metadata_store_pb2.Event.OUTPUT
-    ]
+    events = [one for one in store.get_events_by_execution_ids(list(components)) if one.type == OUTPUT]
     found = store.get_artifacts_by_id(sorted({event.artifact_id for event in events}))
-    artifacts = {artifact.id: artifact for artifact in found if artifact.state == metadata_store_pb2.Artifact.LIVE}
+    live = {artifact.id: artifact for artifact in found if artifact.state == LIVE}
     outputs = {
-        (components[event.execution_id], event.path.steps[0].key): artifacts[event.artifact_id]
+        (components[event.execution_id], event.path.steps[0].key): live[event.artifact_id]
         for event in sorted(events, key=lambda one: one.artifact_id)
-        if event.artifact_id in artifacts
+        if event.artifact_id in live
     }
     return Artifacts(run.name, executions, outputs)
 
@@ -107,8 +104,7 @@ def find_training(workspace: Path) -> TrainingData:
 
 def trained_heads(store: Any) -> list[Any]:
     """Return the artefacts of trained heads; without one, --resume has nothing to start from."""
-    live = metadata_store_pb2.Artifact.LIVE
-    heads = [artifact for artifact in store.get_artifacts_by_type("ModelRun") if artifact.state == live]
+    heads = [artifact for artifact in store.get_artifacts_by_type("ModelRun") if artifact.state == LIVE]
     if not heads:
         raise UserError(
             "Expected an earlier run to resume from. Received: a workspace without one; leave --resume out."
@@ -118,23 +114,21 @@ def trained_heads(store: Any) -> list[Any]:
 
 def head_to_resume(store: Any, resolved: Resolved) -> str:
     """Return the newest head trained as in this run: another may have been trained on songs that are test songs now."""
-    differences = []
-    for head in sorted(trained_heads(store), key=lambda artifact: artifact.id, reverse=True):
-        differences.append(_differences(store, head, resolved))
-        if not differences[-1]:
+    heads = sorted(trained_heads(store), key=lambda artifact: artifact.id, reverse=True)
+    for head in heads:
+        if not _differences(store, head, resolved):
             return f"{head.uri}/{HEAD_FILE}"
     raise UserError(
         "Expected an earlier run with the same songs, split, genres, seed and model to resume from: another head may "
-        f"have been trained on songs that are test songs now. The newest one {', and '.join(differences[0])}. "
+        "have been trained on songs that are test songs now. The newest one "
+        f"{', and '.join(_differences(store, heads[0], resolved))}. "
         "Leave --resume out to train from new weights, or run with the data and settings of that run."
     )
 
 
 def _differences(store: Any, head: Any, resolved: Resolved) -> list[str]:
     """List how the training of a head, or of the head that it was resumed from, differs from this run."""
-    events = [
-        event for event in store.get_events_by_artifact_ids([head.id]) if event.type == metadata_store_pb2.Event.OUTPUT
-    ]
+    events = [one for one in store.get_events_by_artifact_ids([head.id]) if one.type == OUTPUT]
     (trainer,) = store.get_executions_by_id([events[0].execution_id])
     former = json.loads(trainer.custom_properties["custom_config"].string_value)
     before, now = Training(**former["training"]), resolved.config.head
