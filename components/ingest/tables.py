@@ -14,12 +14,13 @@ import contextlib
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import re
 import sys
 import types
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tumbao.components.ingest.paths import AnyPath, as_path, local_copy
@@ -36,10 +37,10 @@ EXTENSIONS: tuple[str, ...] = (*DELIMITERS, ".jsonl")
 POSSIBLE_DELIMITERS = (",", ";", "\t", "|")
 """Delimiters that are detected."""
 
-_QUOTES_EXPECTED = "expected cells with closed quotes, and each quote inside of them doubled. Received: "
-_LEGACY_ENCODINGS = ("cp1252", "mac_roman", "cp850", "latin-1")
+_LEGACY_ENCODINGS = ("cp1252", "mac_roman", "cp850")
 _SPANISH = "áéíóúüñÁÉÍÓÚÜÑ"
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_SAMPLE_BYTES = 1 << 20  # in which the encoding is detected
 
 Rows = list[tuple[int, dict[str, str]]]
 """Pairs of the line in which a row begins, from 1, and its cells by column."""
@@ -195,54 +196,11 @@ def read_table(file: AnyPath, names: Collection[str] = ()) -> Table:
     suffix = file.suffix.lower()
     if suffix not in EXTENSIONS:
         raise UserError(f"Expected a list of songs that ends in {', '.join(EXTENSIONS)}. Received: {file}")
-    lines = list(io.StringIO(_decode(file, _content(file)), newline=""))
-    table = _lines_of_json(file, lines) if suffix == ".jsonl" else _separated(file, lines, DELIMITERS[suffix], names)
+    with _open_lines(file) as lines:
+        table = _lines_of_json(lines) if suffix == ".jsonl" else _separated(file, lines, DELIMITERS[suffix], names)
     if not table.columns:
         raise UserError(f"Expected a table with named columns in {file}. Received: no columns; is it empty?")
     return table
-
-
-class _RowReader:
-    """Read the rows of delimited text (RFC 4180); `line` is the line in which the last row begins, from 1."""
-
-    def __init__(self, lines: Iterator[str], delimiter: str, line: int = 1) -> None:
-        self.line = line
-        self._lines = lines
-        self._delimiter = delimiter
-        self._row: list[str] = []  # lines of the last row
-        self._again: collections.deque[str] = collections.deque()
-
-    def rows(self, faults: dict[int, str]) -> Iterator[list[str]]:
-        """Yield the cells of each row; add a row that cannot be read to `faults`: line → reason."""
-        while True:
-            self.line += len(self._row)
-            self._row = []
-            try:
-                cells = next(csv.reader(iter(self._next_line, None), delimiter=self._delimiter, strict=True), None)
-            except csv.Error as error:
-                faults[self.line] = f"{_QUOTES_EXPECTED}{error}"
-                self.end_row_at_its_first_line()  # an open quote extends over the lines that follow
-                continue
-            if cells is None:
-                return
-            yield cells
-
-    @property
-    def lines_in_row(self) -> int:
-        return len(self._row)
-
-    def end_row_at_its_first_line(self) -> None:
-        """Read the further lines of the last row again, as rows of their own."""
-        self._again.extendleft(reversed(self._row[1:]))
-        del self._row[1:]
-
-    def _next_line(self) -> str | None:
-        line = self._again.popleft() if self._again else next(self._lines, None)
-        if line is not None:
-            self._row.append(line)
-            if "\0" in line:  # which csv accepts from Python 3.11 on
-                raise csv.Error("line contains NUL")
-        return line
 
 
 def read_cells(file: AnyPath, delimiter: str, faults: dict[int, str]) -> Iterator[tuple[int, list[str]]]:
@@ -252,107 +210,122 @@ def read_cells(file: AnyPath, delimiter: str, faults: dict[int, str]) -> Iterato
     is empty are left out. Rows that cannot be read are added to `faults`: line → reason.
     """
     with _open_lines(file) as lines:
-        reader = _RowReader(lines, delimiter)
-        for cells in reader.rows(faults):
+        for line, cells in _rows(lines, delimiter, faults):
             if any(cells):
-                yield reader.line, [read_cell(cell) for cell in cells]
+                yield line, [read_cell(cell) for cell in cells]
+
+
+def _rows(
+    lines: Iterable[str],
+    delimiter: str,
+    faults: dict[int, str],
+    fault_in: Callable[[list[str], int], str] = lambda cells, lines_in_row: "",
+    line: int = 1,
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line in which each row begins, counted from `line`, and its cells (RFC 4180).
+
+    A row that cannot be read, or in which `fault_in` finds a fault, is added to `faults`. Its further lines are read
+    again as rows of their own, since an open quote extends over all lines that follow.
+    """
+    while True:
+        lines, ahead = itertools.tee(lines)
+        reader = csv.reader(ahead, delimiter=delimiter, strict=True)
+        try:
+            cells = next(reader)
+            fault = fault_in(cells, reader.line_num)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            fault = f"expected cells with closed quotes, and each quote inside of them doubled. Received: {error}"
+        if fault:
+            faults[line] = fault
+        else:
+            yield line, cells
+        used = 1 if fault else reader.line_num
+        collections.deque(itertools.islice(lines, used), maxlen=0)
+        line += used
 
 
 @contextlib.contextmanager
 def _open_lines(file: AnyPath) -> Iterator[Iterator[str]]:
+    """Open text of any encoding that spreadsheets write; lines keep their ends."""
     try:
         with local_copy(file) as local, local.open("rb") as content:
-            begin = content.read(4)
-            content.seek(len(codecs.BOM_UTF8) if begin.startswith(codecs.BOM_UTF8) else 0)
-            encoding = _encoding(file, begin)
-            if encoding != "utf-8-sig":
-                yield iter(io.TextIOWrapper(content, encoding, newline=""))
+            sample = content.read(_SAMPLE_BYTES)
+            content.seek(0)
+            if sample.startswith(_SPREADSHEETS):
+                raise UserError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
+            if encoding := _utf_16(sample):
+                yield io.TextIOWrapper(content, encoding, newline="")
             else:
-                yield (_decode_line(line, _LEGACY_ENCODINGS[0]) for line in content)
+                accents = {name: sum(map(sample.decode(name, "ignore").count, _SPANISH)) for name in _LEGACY_ENCODINGS}
+                legacy = max(accents, key=accents.__getitem__)
+                text = io.TextIOWrapper(content, "utf-8-sig", "surrogateescape", newline="")
+                yield (_repaired(line, legacy) for line in text)
     except UnicodeDecodeError as error:
         raise UserError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _content(file: AnyPath) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from error
-
-
-def _decode(file: AnyPath, content: bytes) -> str:
-    """Decode text of any encoding that spreadsheets write."""
-    encoding = _encoding(file, content)
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        if encoding != "utf-8-sig":
-            raise UserError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
-    legacy = max(_LEGACY_ENCODINGS, key=lambda name: sum(map(content.decode(name, "ignore").count, _SPANISH)))
-    return "".join(_decode_line(line, legacy) for line in io.BytesIO(content.removeprefix(codecs.BOM_UTF8)))
-
-
-def _encoding(file: AnyPath, content: bytes) -> str:
-    if content.startswith(_SPREADSHEETS):
-        raise UserError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
-    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        return "utf-32"
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+def _utf_16(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if content[1:2] == b"\0":  # a header begins with an ASCII letter
         return "utf-16-le"
-    return "utf-16-be" if content[:1] == b"\0" else "utf-8-sig"
+    return "utf-16-be" if content[:1] == b"\0" else ""
 
 
-def _decode_line(line: bytes, legacy: str) -> str:
-    """Decode a line as UTF-8 if it is valid: parts of one list may differ in encoding."""
+def _repaired(line: str, legacy: str) -> str:
+    """Decode a line that is not UTF-8, of which other lines may be: a list can be put together from several."""
+    content = line.encode(errors="surrogateescape")
     try:
-        return line.decode()
+        return content.decode()
     except UnicodeDecodeError:
-        pass
-    try:
-        return line.decode(legacy)
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
+        return content.decode(legacy, "replace")
 
 
-def _separated(file: AnyPath, lines: Sequence[str], delimiter: str, names: Collection[str]) -> Table:
-    at = next((index for index, line in enumerate(lines) if line.strip()), len(lines))
-    if declared := re.fullmatch(r'"?sep=(.)"?\s*', lines[at] if at < len(lines) else "", re.IGNORECASE):
+def _separated(file: AnyPath, content: Iterator[str], delimiter: str, names: Collection[str]) -> Table:
+    lines = list(content)
+    at = next((index for index, line in enumerate(lines) if line.strip()), 0)
+    if declared := re.fullmatch(r'"?sep=(.)"?\s*', lines[at] if lines else "", re.IGNORECASE):
         delimiter = declared[1]
         at += 1
     else:
         delimiter = _delimiter(lines[at:], delimiter, names)
-    columns: dict[str, str] = {}
     header: list[str] = []
+
+    def fault_in(cells: list[str], lines_in_row: int) -> str:
+        filled = _filled(cells)
+        if not header or not filled or (filled <= len(header) and (len(cells) >= len(header) or lines_in_row == 1)):
+            return ""
+        return (
+            f"expected {len(header)} cells, one for each column. Received: {filled} "
+            f'({", ".join(cells[:filled])[:200]}). A cell that holds "{delimiter}" must be in double quotes.'
+        )
+
+    columns: dict[str, str] = {}
     rows: Rows = []
     faults: dict[int, str] = {}
-    reader = _RowReader(iter(lines[at:]), delimiter, at + 1)
-    for cells in reader.rows(faults):
-        filled = max((number for number, cell in enumerate(cells, start=1) if cell.strip()), default=0)
-        if not filled:
-            continue
+    for line, cells in _rows(lines[at:], delimiter, faults, fault_in, at + 1):
         if not header:
             if faults:
                 break
-            header = [read_cell(cell) for cell in cells[:filled]]
-            columns = _columns(file, reader.line, header)
-        elif filled > len(header) or (len(cells) < len(header) and reader.lines_in_row > 1):
-            faults[reader.line] = (
-                f"expected {len(header)} cells, one for each column. Received: {filled} "
-                f'({", ".join(cells[:filled])[:200]}). A cell that holds "{delimiter}" must be in double quotes.'
-            )
-            reader.end_row_at_its_first_line()
-        else:
+            header = [read_cell(cell) for cell in cells[: _filled(cells)]]
+            columns = _columns(header, f"{file}, line {line}: ")
+        elif _filled(cells):
             cells += [""] * (len(header) - len(cells))
             named = ((_key(name), read_cell(cell)) for name, cell in zip(header, cells, strict=False))
-            rows.append((reader.line, {key: cell for key, cell in named if key}))
+            rows.append((line, {key: cell for key, cell in named if key}))
     if not header and faults:
         line, fault = next(iter(faults.items()))
         raise UserError(f"{file}, line {line}: {fault}")
     return Table(columns, rows, faults)
+
+
+def _filled(cells: Sequence[str]) -> int:
+    """Count the cells up to the last that is not empty."""
+    return max((number for number, cell in enumerate(cells, start=1) if cell.strip()), default=0)
 
 
 def _delimiter(lines: Sequence[str], default: str, names: Collection[str]) -> str:
@@ -368,30 +341,32 @@ def _delimiter(lines: Sequence[str], default: str, names: Collection[str]) -> st
     return max((default, *POSSIBLE_DELIMITERS), key=fit)
 
 
-def _lines_of_json(file: AnyPath, lines: Sequence[str]) -> Table:
-    columns: dict[str, str] = {}
-    rows: Rows = []
-    faults: dict[int, str] = {}
+def _lines_of_json(lines: Iterable[str]) -> Table:
+    table = Table({}, [], {})
     for line, content in enumerate(lines, start=1):
         if not content.strip():
             continue
         try:
-            value = json.loads(content)
-            if not isinstance(value, dict):
-                raise UserError(f"a {type(value).__name__}")
-            cells = {name: decode_text(_cell(cell)) for name, cell in value.items()}
-            "".join((*cells, *cells.values())).encode(errors="surrogateescape")  # JSON can hold other surrogates too
-        except (ValueError, RecursionError) as error:
-            faults[line] = f'expected one JSON object, {{"file_name": …}}. Received: {error}'
-            continue
-        try:
-            here = _columns(file, line, cells)
+            cells = _json_cells(content)
+            columns = _columns(cells)
         except ValueError as error:
-            faults[line] = str(error).partition(": ")[2]
+            table.faults[line] = str(error)
             continue
-        columns |= {key: name for key, name in here.items() if key not in columns}
-        rows.append((line, {_key(name): cell for name, cell in cells.items() if _key(name)}))
-    return Table(columns, rows, faults)
+        table.columns.update({key: name for key, name in columns.items() if key not in table.columns})
+        table.rows.append((line, {_key(name): cell for name, cell in cells.items() if _key(name)}))
+    return table
+
+
+def _json_cells(content: str) -> dict[str, str]:
+    try:
+        value = json.loads(content)
+        if not isinstance(value, dict):
+            raise UserError(f"a {type(value).__name__}")
+        cells = {name: decode_text(_cell(cell)) for name, cell in value.items()}
+        "".join((*cells, *cells.values())).encode(errors="surrogateescape")  # JSON can hold other surrogates too
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'expected one JSON object, {{"file_name": …}}. Received: {error}') from error
+    return cells
 
 
 def _cell(value: object) -> str:
@@ -400,12 +375,12 @@ def _cell(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _columns(file: AnyPath, line: int, names: Iterable[str]) -> dict[str, str]:
+def _columns(names: Iterable[str], where: str = "") -> dict[str, str]:
     columns: dict[str, str] = {}
     for name in names:
         key = _key(name)
         if key in columns:
-            raise UserError(f"{file}, line {line}: expected each column once. Received: {columns[key]}, {name}")
+            raise UserError(f"{where}expected each column once. Received: {columns[key]}, {name}")
         if key:
             columns[key] = name.strip()
     return columns
