@@ -183,8 +183,6 @@ def as_json(findings: Findings, trials: Sequence[Trial], library: str, failures:
     """Return all trials and figures as JSON; undefined values are null."""
     facts = [trial.facts() | {"leaky": trial.leaky, "test_accuracy": trial.accuracy} for trial in trials]
     found = dataclasses.asdict(findings)
-    for values, board in zip(found["boards"], findings.boards, strict=True):
-        values["leaky"] = board.leaky
     whole = {"library": library, "failures": dict(failures), "trials": facts, "findings": found}
     return json.dumps(_defined(whole), indent=1, allow_nan=False) + "\n"
 

@@ -17,11 +17,14 @@ import numpy.typing as npt
 
 from tumbao.analysis.compare.trial import ModelCost, Pool, Trial, pools
 from tumbao.components.evaluation.metrics import (
-    RESAMPLES,
     SIGNIFICANCE,
     SMALLEST_PROBABILITY,
+    Interval,
+    bootstrap_interval,
+    discordant,
     mcnemar,
-    wilson_interval,
+    middle,
+    song_weights,
 )
 from tumbao.components.ingest.splits import is_leaky
 from tumbao.serving.calibration import BIN_SONGS, MAX_BINS
@@ -38,22 +41,6 @@ SHARES = ("accuracy", "balanced_accuracy", "song_accuracy_sum", "song_accuracy_v
 
 MEASURES = (*SHARES, "cross_entropy", "calibration_error")
 """Attributes of `Score` with an estimate, in the order of the tables."""
-
-
-def song_weights(groups: npt.NDArray[np.integer], seed: int = 0) -> Floats:
-    """Sample songs with replacement, as many as each group [n] has; return how often, float64 [RESAMPLES, n]."""
-    rng = np.random.default_rng(seed)
-    weights = np.empty((RESAMPLES, len(groups)))
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
-        weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=RESAMPLES)
-    return weights
-
-
-def interval(replicates: Floats) -> tuple[float, float] | None:
-    """Return the middle 95 % of the replicates [r], or None if they have no spread: it is unknown then, not empty."""
-    low, high = np.nanquantile(replicates, [0.025, 0.975])
-    return None if math.isclose(np.nanmin(replicates), np.nanmax(replicates), abs_tol=1e-12) else (low, high)
 
 
 def p_value(replicates: Floats, differing: int) -> float:
@@ -76,12 +63,9 @@ def holm(p_values: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Interval):
     """Mean over `seeds` with its 95 % interval over songs, NaN where undefined."""
 
-    value: float
-    low: float
-    high: float
     seeds: tuple[float, ...]
 
     @property
@@ -123,7 +107,7 @@ class SongCounts:
     fragments: Floats  # [n]
     confusion: Floats  # [s, n, g, g]: fragments by true and predicted genre
     loss: Floats  # [s, n]: cross-entropies in nats
-    gaps: Floats  # [s, n, b]: confidence minus correctness
+    gaps: Floats  # [s, n, b]: confidence minus correctness; bins are equally filled
     by_sum: Floats  # [s, n]: 1 where the rule classifies the song correctly
     by_votes: Floats  # [s, n]
 
@@ -136,37 +120,25 @@ class SongCounts:
 def song_counts(pool: Pool) -> SongCounts:
     """Count the predictions of each song."""
     seeds, fragments, genres = pool.probabilities.shape
-    song, labels = np.repeat(np.arange(len(pool.songs)), pool.counts), np.repeat(pool.labels, pool.counts)
-    ends = np.cumsum(pool.counts)
-    predicted, seed = pool.probabilities.argmax(axis=2), np.arange(seeds)[:, np.newaxis]
-    confusion = np.zeros((seeds, len(pool.songs), genres, genres))
-    np.add.at(confusion, (seed, song, labels, predicted), 1)
-    of_truth = pool.probabilities[:, np.arange(fragments), labels].astype(np.float64)
-    loss = -np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0))
-    confidence = pool.probabilities.max(axis=2).astype(np.float64)
-    bins = min(MAX_BINS, max(1, len(pool.songs) // BIN_SONGS))
-    gaps = np.zeros((seeds, len(pool.songs), bins))
-    np.add.at(gaps, (seed, song, _bins(confidence, bins)), confidence - (predicted == labels))
-    by_song = [np.split(of_seed, ends[:-1]) for of_seed in pool.probabilities]
+    songs, starts = len(pool.songs), np.cumsum(pool.counts) - pool.counts
+    song, labels = np.repeat(np.arange(songs), pool.counts), np.repeat(pool.labels, pool.counts)
+    predicted, probabilities = pool.probabilities.argmax(axis=2), pool.probabilities.astype(np.float64)
+    confusion = np.zeros((seeds, songs, genres, genres))
+    np.add.at(confusion, (np.arange(seeds)[:, np.newaxis], song, labels, predicted), 1)
+    loss = -np.log(np.clip(probabilities[:, np.arange(fragments), labels], SMALLEST_PROBABILITY, 1.0))
+    confidence = probabilities.max(axis=2)
+    gaps = np.zeros((seeds, songs, min(MAX_BINS, max(1, songs // BIN_SONGS))))
+    for of_seed, sure, gap in zip(gaps, confidence, confidence - (predicted == labels), strict=True):
+        for index, part in enumerate(np.array_split(np.argsort(sure, kind="stable"), gaps.shape[2])):
+            np.add.at(of_seed[:, index], song[part], gap[part])
+    of_songs = [np.split(of_seed, starts[1:]) for of_seed in pool.probabilities]
     sums, votes = (
-        np.array([[rule(fragments) for fragments in of_seed] for of_seed in by_song]) == pool.labels
+        (np.array([[rule(one) for one in of_seed] for of_seed in of_songs]) == pool.labels).astype(np.float64)
         for rule in (by_sum, by_votes)
     )
     return SongCounts(
-        fragments=pool.counts.astype(np.float64),
-        confusion=confusion,
-        loss=np.add.reduceat(loss, ends - pool.counts, axis=1),
-        gaps=gaps,
-        by_sum=sums.astype(np.float64),
-        by_votes=votes.astype(np.float64),
+        pool.counts.astype(np.float64), confusion, np.add.reduceat(loss, starts, axis=1), gaps, sums, votes
     )
-
-
-def _bins(confidence: Floats, bins: int) -> npt.NDArray[np.int64]:
-    """Return the bin of each fragment [s, f]; bins are equally filled and numbered by ascending confidence."""
-    ranks = np.argsort(np.argsort(confidence, axis=1, kind="stable"), axis=1)
-    sizes = [len(part) for part in np.array_split(ranks[0], bins)]
-    return np.repeat(np.arange(bins), sizes)[ranks]
 
 
 def accuracies(counts: SongCounts, weights: Floats) -> Floats:
@@ -228,13 +200,9 @@ def score(pool: Pool, counts: SongCounts, weights: Floats) -> Score:
 
 
 def _estimate(seeds: Floats, replicates: Floats, songs: int = 0, *, few: bool = False) -> Estimate:
-    """Estimate a figure; the interval of a share of few songs, or without spread, contains Wilson's for `songs`."""
-    value, ends = float(seeds.mean()), interval(replicates.mean(axis=1))
-    low, high = ends or (value, value)
-    if songs and (few or not ends):
-        wilson = wilson_interval(value * songs, songs)
-        low, high = min(low, wilson.low), max(high, wilson.high)
-    return Estimate(value, low, high, tuple(seeds.tolist()))
+    """Estimate a figure from its values by seed [s] and replicates [r, s], see `bootstrap_interval`."""
+    one = bootstrap_interval(float(seeds.mean()), replicates.mean(axis=1), songs, few=few)
+    return Estimate(one.value, one.low, one.high, tuple(seeds.tolist()))
 
 
 def _calibration_error(seeds: Floats, replicates: Floats) -> Estimate:
@@ -245,12 +213,11 @@ def _calibration_error(seeds: Floats, replicates: Floats) -> Estimate:
     contained the true value. This interval contained it in 89 to 98 of 100 simulations, with 10 to 75 songs.
     """
     one = _estimate(seeds, replicates)
-    reach = one.high - one.value
-    return replace(one, low=max(0.0, one.value - reach), high=min(1.0, one.value + reach))
+    return replace(one, low=max(0.0, 2 * one.value - one.high), high=min(1.0, one.high))
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Interval):
     """Fragment accuracy of a model minus that of the reference, with the interval of the paired bootstrap over songs.
 
     `corrected` and `song_corrected` are the p-values after Holm's correction for the number of models. `only_model` and
@@ -260,9 +227,6 @@ class Difference:
 
     model: str
     reference: str
-    value: float
-    low: float
-    high: float
     p_value: float
     corrected: float
     only_model: int
@@ -284,16 +248,13 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Leak:
+class Leak(Interval):
     """Accuracy under `protocol`, which keeps songs or artists together, minus that under the split by fragment."""
 
     model: str
     protocol: str
     apart: Estimate
     fragment: Estimate
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -301,14 +262,10 @@ class Board:
     """All models under one split protocol, sorted by accuracy; differences from the reference are by model."""
 
     protocol: str
+    leaky: bool  # fragments of one song can be on both sides of the split
     seeds: tuple[int, ...]
     scores: tuple[Score, ...]
     differences: Mapping[str, Difference]
-
-    @property
-    def leaky(self) -> bool:
-        """Whether fragments of one song can be on both sides of the split."""
-        return is_leaky(self.protocol)
 
 
 @dataclass(frozen=True)
@@ -324,26 +281,28 @@ class Findings:
 
 def find(trials: Sequence[Trial], reference: str) -> Findings:
     """Score models and compare them with the reference; the result does not depend on the order of the trials."""
-    pooled = pools(sorted(trials, key=lambda trial: trial.model))
     boards, tested = [], {}
-    for protocol in sorted(pooled, key=lambda one: (is_leaky(one), one != "song", one)):
-        models = pooled[protocol]
+    for protocol, models in sorted(pools(trials).items(), key=lambda one: (is_leaky(one[0]), one[0] != "song", one[0])):
         weights = song_weights(np.zeros(len(next(iter(models.values())).songs), np.int64))
         counts = {model: song_counts(pool) for model, pool in models.items()}
         scores = {model: score(pool, counts[model], weights) for model, pool in models.items()}
         ranked = sorted(scores.values(), key=lambda one: -one.accuracy.value)
         against = differences(counts, scores, reference, weights) if reference in models else {}
-        seeds = sorted({seed for pool in models.values() for seed in pool.seeds})
-        boards.append(Board(protocol, tuple(seeds), tuple(ranked), against))
-        tested[protocol] = {model: (pool, counts[model], scores[model]) for model, pool in models.items()}
-    first, by_fragment = tested[boards[0].protocol], tested.get("fragment", {})
-    ranked_models = [] if boards[0].leaky else [one.model for one in boards[0].scores]
+        seeds = sorted({trial.seed for pool in models.values() for trial in pool.trials})
+        boards.append(Board(protocol, is_leaky(protocol), tuple(seeds), tuple(ranked), against))
+        tested[protocol] = {model: (pool, counts[model], scores[model].accuracy) for model, pool in models.items()}
+    first, by_fragment = boards[0], tested.get("fragment", {})
+    apart = {} if first.leaky else tested[first.protocol]
     return Findings(
         genres=trials[0].genres,
         reference=reference,
         synthetic=any(trial.synthetic for trial in trials),
         boards=tuple(boards),
-        leaks=tuple(leak(first[model], by_fragment[model]) for model in ranked_models if model in by_fragment),
+        leaks=tuple(
+            leak(one.model, first.protocol, apart[one.model], by_fragment[one.model])
+            for one in first.scores
+            if one.model in apart and one.model in by_fragment
+        ),
     )
 
 
@@ -357,11 +316,10 @@ def differences(
             continue
         replicates = accuracies(theirs, weights).mean(axis=1) - accuracies(ours, weights).mean(axis=1)
         differing = int((~np.isclose(theirs.right.mean(axis=0), ours.right.mean(axis=0))).sum())
-        correct, reference_correct = (one.by_sum.mean(axis=0) > 0.5 for one in (theirs, ours))
-        only = int((correct & ~reference_correct).sum()), int((reference_correct & ~correct).sum())
+        only = discordant(*(one.by_sum.mean(axis=0) > 0.5 for one in (theirs, ours)))
         p, song_p = p_value(replicates, differing), mcnemar(*only)
         ends = _difference(scores[model].accuracy, scores[reference].accuracy, replicates)
-        found[model] = Difference(model, reference, *ends, p, p, *only, song_p, song_p)
+        found[model] = Difference(*ends, model, reference, p, p, *only, song_p, song_p)
     corrected = holm(np.array([one.p_value for one in found.values()]))
     song_corrected = holm(np.array([one.song_p_value for one in found.values()]))
     return {
@@ -370,24 +328,25 @@ def differences(
     }
 
 
-def leak(apart: tuple[Pool, SongCounts, Score], fragment: tuple[Pool, SongCounts, Score]) -> Leak:
+def leak(
+    model: str, protocol: str, apart: tuple[Pool, SongCounts, Estimate], fragment: tuple[Pool, SongCounts, Estimate]
+) -> Leak:
     """Compare a model's accuracy under two splits; songs that were tested under both are sampled together."""
     songs = np.union1d(apart[0].songs, fragment[0].songs)
     tested = [np.isin(songs, pool.songs) for pool, _, _ in (apart, fragment)]
     weights = song_weights(tested[0] + 2 * tested[1])  # grouped, so each test split keeps its size
-    replicates = [
+    first, second = (
         accuracies(counts, weights[:, own]).mean(axis=1)
         for (_, counts, _), own in zip((apart, fragment), tested, strict=True)
-    ]
-    score, other = apart[2], fragment[2]
-    ends = _difference(score.accuracy, other.accuracy, replicates[0] - replicates[1])
-    return Leak(score.model, score.protocol, score.accuracy, other.accuracy, *ends)
+    )
+    ends = _difference(apart[2], fragment[2], first - second)
+    return Leak(*ends, model, protocol, apart[2], fragment[2])
 
 
 def _difference(first: Estimate, second: Estimate, replicates: Floats) -> tuple[float, float, float]:
     """Return value and interval; without spread in the replicates, combine both intervals by Newcombe's method."""
     value = first.value - second.value
-    low, high = interval(replicates) or (
+    low, high = middle(replicates) or (
         value - math.hypot(first.value - first.low, second.high - second.value),
         value + math.hypot(first.high - first.value, second.value - second.low),
     )

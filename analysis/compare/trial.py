@@ -28,8 +28,19 @@ TIMED_CALLS = 5  # after one warm-up call
 PRECISION = "dynamic"  # of the TFLite file: integer weights, which every model supports
 
 
+@dataclass(frozen=True)
+class ModelCost:
+    """Cost of a model."""
+
+    parameters: int
+    trainable_parameters: int
+    inference_ms: float  # median time from a mel image to the probabilities in TensorFlow
+    tflite_bytes: int | None  # with integer weights; None if the conversion failed
+    tflite_note: str  # why it failed
+
+
 @dataclass(frozen=True, eq=False)
-class Trial:
+class Trial(ModelCost):
     """One training of a model and its predictions for n test fragments."""
 
     model: str
@@ -43,11 +54,6 @@ class Trial:
     val_accuracy: float  # of the best epoch
     best_epoch: int  # from 1
     train_seconds: float
-    inference_ms: float  # for one fragment
-    parameters: int
-    trainable_parameters: int
-    tflite_bytes: int | None
-    tflite_note: str  # why there is no TFLite file
     synthetic: bool  # songs are composed, not recorded
 
     @property
@@ -92,7 +98,6 @@ class Pool:
     """Predictions of one model under one split for n songs, sorted by name."""
 
     trials: tuple[Trial, ...]  # sorted by seed and fold
-    seeds: tuple[int, ...]
     songs: tuple[str, ...]
     labels: npt.NDArray[np.int64]  # [n]
     counts: npt.NDArray[np.int64]  # [n]: fragments of each song
@@ -100,66 +105,35 @@ class Pool:
 
 
 def pools(trials: Sequence[Trial]) -> Mapping[str, Mapping[str, Pool]]:
-    """Combine trials by protocol and model; ValueError if a protocol's were not all tested on the same fragments."""
-    by_protocol: dict[str, dict[str, list[Trial]]] = {}
-    for trial in trials:
-        by_protocol.setdefault(trial.protocol, {}).setdefault(trial.model, []).append(trial)
-    found = {}
-    for protocol, models in by_protocol.items():
-        found[protocol] = {model: _pool(own) for model, own in models.items()}
-        first, *others = found[protocol].values()
-        for other in others:
-            _require_same_songs(_tested(first), _tested(other), other.trials[0])
-    return found
+    """Combine trials by protocol and model, with the folds of each seed joined; fragments are sorted by song.
 
-
-def _pool(trials: Sequence[Trial]) -> Pool:
-    """Join the folds of each seed; fragments are sorted by song, so that the order of folds is irrelevant."""
-    ordered = sorted(trials, key=lambda trial: (trial.seed, trial.fold or 0))
-    tested, probabilities = [], []
-    for _, own in groupby(ordered, key=lambda trial: trial.seed):
-        folds = list(own)
-        songs = np.concatenate([np.array(trial.songs) for trial in folds])
-        order = np.argsort(songs, kind="stable")
-        tested.append((songs[order], np.concatenate([trial.labels for trial in folds])[order]))
-        probabilities.append(np.concatenate([trial.probabilities for trial in folds])[order])
-        _require_same_songs(tested[0], tested[-1], folds[0])
-    names, starts, counts = np.unique(tested[0][0], return_index=True, return_counts=True)
-    return Pool(
-        trials=tuple(ordered),
-        seeds=tuple(dict.fromkeys(trial.seed for trial in ordered)),
-        songs=tuple(names.tolist()),
-        labels=tested[0][1][starts],
-        counts=counts.astype(np.int64),
-        probabilities=np.stack(probabilities),
-    )
-
-
-def _tested(pool: Pool) -> tuple[np.ndarray, np.ndarray]:
-    return np.repeat(pool.songs, pool.counts), np.repeat(pool.labels, pool.counts)
-
-
-def _require_same_songs(
-    first: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray], trial: Trial
-) -> None:
-    """Compare the songs and the labels of all test fragments."""
-    if not all(np.array_equal(*pair) for pair in zip(first, other, strict=True)):
-        raise ValueError(
-            "Models can only be compared on the same test songs, with the same labels and numbers of fragments. "
-            f"Received: other ones for {trial.model} (split by {trial.protocol}, seed {trial.seed}). "
-            "A fold may be missing, or the library has changed. Run the comparison again, or leave the model out."
+    Raises ValueError if the trials of a protocol were not all tested on the same fragments.
+    """
+    found: dict[str, dict[str, Pool]] = {}
+    tested: dict[str, list[np.ndarray]] = {}  # song and label of every test fragment of a protocol
+    ordered = sorted(trials, key=lambda one: (one.protocol, one.model, one.seed, one.fold or 0))
+    for (protocol, model), of_model in groupby(ordered, key=lambda one: (one.protocol, one.model)):
+        own, answers = tuple(of_model), []
+        for seed, of_seed in groupby(own, key=lambda one: one.seed):
+            folds = list(of_seed)
+            songs, labels, probabilities = (
+                np.concatenate([getattr(trial, name) for trial in folds])
+                for name in ("songs", "labels", "probabilities")
+            )
+            order = np.argsort(songs, kind="stable")
+            fragments = [songs[order], labels[order]]
+            if not all(map(np.array_equal, tested.setdefault(protocol, fragments), fragments)):
+                raise ValueError(
+                    "Models can only be compared on the same test songs, with the same labels and numbers of fragments."
+                    f" Received: other ones for {model} (split by {protocol}, seed {seed}). A fold may be missing, or "
+                    "the library has changed. Run the comparison again, or leave the model out."
+                )
+            answers.append(probabilities[order])
+        names, starts, counts = np.unique(tested[protocol][0], return_index=True, return_counts=True)
+        found.setdefault(protocol, {})[model] = Pool(
+            own, tuple(names.tolist()), tested[protocol][1][starts], counts.astype(np.int64), np.stack(answers)
         )
-
-
-@dataclass(frozen=True)
-class ModelCost:
-    """Cost of a model."""
-
-    parameters: int
-    trainable_parameters: int
-    inference_ms: float  # median time from a mel image to the probabilities in TensorFlow
-    tflite_bytes: int | None  # with integer weights; None if the conversion failed
-    tflite_note: str  # why it failed
+    return found
 
 
 def model_cost(model: ModelSpec, training: Training, genres: Sequence[str], file: Path) -> ModelCost:

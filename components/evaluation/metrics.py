@@ -34,7 +34,7 @@ from tumbao.serving.song import RULES
 
 Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 RESAMPLES = 2_000  # of the bootstrap: interval ends are stable to about half a percentage point
-ENOUGH_SONGS = 10  # for a bootstrap over songs
+ENOUGH_SONGS = 10  # for a bootstrap over songs alone
 SMALLEST_PROBABILITY = 1e-7  # in the cross-entropy, as in Keras
 PRODUCT = "calibrated sum"  # the product's own rule: the sum of probabilities after temperature scaling
 PAIRS = (("sum", "votes"), ("sum", "log-mean"), (PRODUCT, "sum"))  # rules that are compared; the paper's two first
@@ -145,25 +145,44 @@ def _rolled_up(evaluation: Evaluation) -> Evaluation:
     return Evaluation(genres, genre_of[evaluation.labels], probabilities, evaluation.songs)
 
 
-def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_], seed: int = 0) -> Interval:
+def song_weights(groups: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """Sample songs with replacement, as many as each group [n] has; return how often, float64 [RESAMPLES, n]."""
+    rng = np.random.default_rng(0)
+    weights = np.empty((RESAMPLES, len(groups)))
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=RESAMPLES)
+    return weights
+
+
+def middle(replicates: npt.NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the middle 95 % of the replicates [r], or None if they have no spread: it is unknown then, not empty."""
+    low, high = np.nanquantile(replicates, [0.025, 0.975])
+    alike = math.isclose(np.nanmin(replicates), np.nanmax(replicates), abs_tol=1e-12)
+    return None if alike else (float(low), float(high))
+
+
+def bootstrap_interval(
+    value: float, replicates: npt.NDArray[np.float64], songs: int = 0, *, few: bool = False
+) -> Interval:
+    """Compute an interval from replicates [r]; that of a share of few songs, or without spread, contains Wilson's."""
+    ends = middle(replicates)
+    low, high = ends or (value, value)
+    if songs and (few or not ends):
+        wilson = wilson_interval(value * songs, songs)
+        low, high = min(low, wilson.low), max(high, wilson.high)
+    return Interval(value, low, high)
+
+
+def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_]) -> Interval:
     """Compute the accuracy of n fragments with a 95 % bootstrap interval that resamples whole songs.
 
     Fragments of one song resemble each other, so resampling them independently would make the interval too narrow.
-    Resampling finds no spread where all songs have the same accuracy, and too little where there are few songs: for
-    fewer than `ENOUGH_SONGS`, the interval includes Wilson's for that many songs.
     """
     _, song, fragments = np.unique(songs, return_inverse=True, return_counts=True)
-    right_in_song = np.bincount(song, weights=right)
-    accuracy = float(right.mean())
-    wilson = wilson_interval(accuracy * len(fragments), len(fragments))
-    if np.ptp(right_in_song / fragments) == 0:
-        return wilson
-    equal = np.full(len(fragments), 1 / len(fragments))
-    drawn = np.random.default_rng(seed).multinomial(len(fragments), equal, size=RESAMPLES)
-    low, high = np.quantile((drawn @ right_in_song) / (drawn @ fragments), [0.025, 0.975])
-    if len(fragments) < ENOUGH_SONGS:
-        low, high = min(low, wilson.low), max(high, wilson.high)
-    return Interval(accuracy, float(low), float(high))
+    weights = song_weights(np.zeros(len(fragments), np.int64))
+    replicates = (weights @ np.bincount(song, weights=right)) / (weights @ fragments)
+    return bootstrap_interval(float(right.mean()), replicates, len(fragments), few=len(fragments) < ENOUGH_SONGS)
 
 
 def by_song(predictions: Iterable[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, int]]:

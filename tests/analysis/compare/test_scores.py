@@ -19,10 +19,9 @@ from tumbao.analysis.compare.scores import (
     p_value,
     score,
     song_counts,
-    song_weights,
 )
 from tumbao.analysis.compare.trial import Pool, Trial, pools
-from tumbao.components.evaluation.metrics import RESAMPLES, mcnemar, wilson_interval
+from tumbao.components.evaluation.metrics import RESAMPLES, mcnemar, song_weights, wilson_interval
 from tumbao.serving import calibration
 from tumbao.serving.song import by_sum, by_votes
 
