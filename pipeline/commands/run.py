@@ -39,100 +39,79 @@ if TYPE_CHECKING:
     from tumbao.pipeline.config import Config
 
 _LOCAL = (
-    *("data", "workspace", "push_to", "genres", "layout", "subgenres", "min_songs", "split", "split_method", "folds"),
-    *("seed", "model", "refit", "epochs", "batch", "learning_rate", "schedule", "patience", "units", "dropout", "l2"),
-    *("label_smoothing", "mixup", "augment", "fine_tune", "class_weights", "tune", "min_accuracy", "min_recall"),
-    *("push_undecided", "weights", "precision", "resume", "from_component", "to_component", "beam_args"),
+    *("data.library --data", "runner.root --workspace", "registry.push_to", "data.genres", "data.layout"),
+    *("data.subgenres", "data.min_songs", "split.by --split-by --split", "split.strategy --split-method"),
+    *("split.folds", "split.seed", "model.name --model", "model.refit --refit/--no-refit", "training.epochs"),
+    *("training.batch", "training.learning_rate", "training.schedule", "training.patience", "training.units"),
+    *("training.dropout", "training.l2", "training.label_smoothing", "training.mixup", "training.augment"),
+    *("training.fine_tune", "training.class_weights", "model.tune", "gate.min_accuracy", "gate.min_recall"),
+    *("gate.push_undecided", "model.weights", "model.precision", "runner.resume", "runner.from_component --from"),
+    *("runner.to_component --to", "runner.beam_args --beam"),
 )
-_CLOUD = ("runner", "root", "image", "data", "model", "epochs", "min_accuracy", "project", "region", "host", "cron")
-_FLAGS = {
-    "split": "--split-by --split",
-    "refit": "--refit/--no-refit",
-    "from_component": "--from",
-    "to_component": "--to",
-    "beam_args": "--beam",
-    "cron": "--schedule",
-}
-_FIELDS = {
-    "data": "data.library",
-    "model": "model.name",
-    "runner": "runner.name",
-    "workspace": "runner.root",
-    "split": "split.by",
-    "split_method": "split.strategy",
-    "seed": "split.seed",
-    "cron": "runner.schedule",
-}
-"""Fields of options with another name."""
+"""Fields of `Config` that have options in local commands, with their flags where they differ from the name."""
+
+_CLOUD = (
+    *("runner.name --runner", "runner.root", "runner.image", "data.library --data", "model.name --model"),
+    *("training.epochs", "gate.min_accuracy", "runner.project", "runner.region", "runner.host", "runner.schedule"),
+)
 
 _ConfigFile = Annotated[Path | None, Option("--config", exists=True, dir_okay=False, help="YAML, see `tumbao config`.")]
 _Settings = Annotated[list[str] | None, Option("--set", help="Set any field: training.mixup=0.2; repeatable.")]
 
 
-class _ConfigCommand(Command):
+class _LocalCommand(Command):
     """A command with options for fields of `Config`. They are made when it is called, since pydantic takes time."""
 
-    names: tuple[str, ...] = ()
+    fields: tuple[str, ...] = _LOCAL
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         require_packages()
         return super().make_context(*arguments, **options)
 
     def get_params(self, ctx: Any) -> Any:
-        return [*_options(self.names), *super().get_params(ctx)]
+        return [*_options(self.fields), *super().get_params(ctx)]
 
     def invoke(self, ctx: Any) -> Any:
-        values = {name: ctx.params.pop(name) for name in self.names}
-        ctx.obj = {_field(name): value for name, value in values.items() if value not in (None, (), [])}
+        paths = [field.split()[0] for field in self.fields]
+        values = {path: ctx.params.pop(path.replace(".", "_")) for path in paths}
+        ctx.obj = {path: value for path, value in values.items() if value not in (None, (), [])}
         return super().invoke(ctx)
 
 
-class _LocalCommand(_ConfigCommand):
-    """A command that runs the pipeline on this machine."""
-
-    names = _LOCAL
-
-
-class _CloudCommand(_ConfigCommand):
+class _CloudCommand(_LocalCommand):
     """A command that compiles the pipeline."""
 
-    names = _CLOUD
+    fields = _CLOUD
 
 
 @functools.cache
-def _field(option: str) -> str:
-    """Return the section and the name of the field that an option sets."""
+def _options(fields: Sequence[str]) -> list[Any]:
+    """Make options from fields of `Config` with typer."""
     from tumbao.pipeline.config import Config
 
-    sections = (name for name, kind in Config.model_fields.items() if option in kind.annotation.model_fields)  # type: ignore[union-attr]
-    return _FIELDS.get(option) or f"{next(sections)}.{option}"
-
-
-@functools.cache
-def _options(names: Sequence[str]) -> list[Any]:
-    """Make options from the fields of `Config` with typer."""
-    from tumbao.pipeline.config import Config
-
-    def command(**values: Any) -> None:
+    def command() -> None:
         pass
 
-    parameters = []
-    for name in names:
-        section, _, key = _field(name).partition(".")
-        field = Config.model_fields[section].annotation.model_fields[key]  # type: ignore[union-attr]
+    for path, *flags in map(str.split, fields):
+        section, _, name = path.partition(".")
+        field = Config.model_fields[section].annotation.model_fields[name]  # type: ignore[union-attr]
         kind, bounds = _kind(field)
-        option = Option(
-            *_FLAGS.get(name, f"--{name.replace('_', '-')}").split(),
-            help=f"{field.description}{'' if name == 'beam_args' else _default(section, field.default)}",
-            min=bounds["Ge"].ge if "Ge" in bounds else None,
-            max=bounds["Le"].le if "Le" in bounds else None,
-            show_default=False,
-        )
-        parameters.append(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
-        )
+        command.__annotations__[path.replace(".", "_")] = Annotated[
+            kind,
+            Option(
+                *flags or [f"--{name.replace('_', '-')}"],
+                help=f"{field.description}{_default(path, field.default)}",
+                min=bounds["Ge"].ge if "Ge" in bounds else None,
+                max=bounds["Le"].le if "Le" in bounds else None,
+                show_default=False,
+            ),
+        ]
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in command.__annotations__.items()
+        if name != "return"
+    ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer reads it
-    command.__annotations__ = {one.name: one.annotation for one in parameters}
     application = typer.Typer(add_completion=False)
     application.command()(command)
     return list(typer.main.get_command(application).params)
@@ -147,27 +126,26 @@ def _kind(field: Any) -> tuple[Any, dict[str, Any]]:
     found = {type(one).__name__: one for one in metadata}
     if get_origin(annotation) is tuple:
         annotation = str if "BeforeValidator" in found else list[str]  # text with commas, or an option that is repeated
-    return annotation | None if isinstance(annotation, type) or get_origin(annotation) is list else annotation, found
+    return annotation, found
 
 
-def _default(section: str, value: Any) -> str:
-    if section == "training":
+def _default(path: str, value: Any) -> str:
+    if path.startswith("training."):
         return " \\[default: the model's]"
     text = ",".join(value) if isinstance(value, tuple) else str(value)
-    return "" if value in (None, "", False) else f" \\[default: {text}]"
+    return "" if value in (None, "", False) or path == "runner.beam_args" else f" \\[default: {text}]"
 
 
 def _read(context: Any, file: Path | None, settings: list[str] | None) -> Config:
-    """Read the configuration of a command from its options."""
-    from tumbao.pipeline.config import read_config
+    """Read the configuration of a command from its options, and check that it is of a run that the command can do."""
+    from tumbao.pipeline.config import UsageError, read_config
 
-    return read_config(file, context.obj or {}, settings or ())
-
-
-def _read_local(context: Any, file: Path | None, settings: list[str] | None) -> Config:
-    """Read the configuration of a local run."""
-    config = _read(context, file, settings)
-    check_local_config(config)
+    config = read_config(file, context.obj or {}, settings or ())
+    if isinstance(context.command, _CloudCommand):
+        if config.runner.name == "local":
+            raise UsageError("Expected --runner kubeflow or vertex, or runner.name in --config. Received: local")
+    elif isinstance(context.command, _LocalCommand):
+        check_local_config(config)
     return config
 
 
@@ -188,24 +166,7 @@ def check_local_config(config: Config) -> None:
         require_writable(Path(config.push_to))
 
 
-def _read_cloud(context: Any, file: Path | None, settings: list[str] | None) -> Config:
-    """Read the configuration of a pipeline for Kubeflow or Vertex AI."""
-    from tumbao.pipeline.config import UsageError
-
-    config = _read(context, file, settings)
-    if config.runner.name == "local":
-        raise UsageError("Expected --runner kubeflow or vertex, or runner.name in --config. Received: local")
-    return config
-
-
-DEMO_TRAINING = {"epochs": 10, "batch": 8, "learning_rate": 3e-4}
-"""Training settings of the demo. With the paper's batch of 32, its few fragments would make only 20 steps in all."""
-
-DEMO_FOLDS = 3
-"""Folds of the demo: the paper's network is trained once for each."""
-
-Pipeline = Annotated[Path, Option(dir_okay=False, callback=check_local, help="The compiled pipeline, YAML.")]
-DEFAULT_PIPELINE = Path("pipeline.yaml")
+_Pipeline = Annotated[Path, Option(dir_okay=False, callback=check_local, help="The compiled pipeline, YAML.")]
 
 
 @app.command(cls=_LocalCommand)
@@ -215,7 +176,7 @@ def run(context: typer.Context, config: _ConfigFile = None, settings: _Settings 
     Results of earlier runs in the same workspace are reused. Exit codes: 0 done and blessed, 3 done but not blessed,
     1 failed, 2 invalid use, 130 interrupted.
     """
-    raise typer.Exit(_run(_read_local(context, config, settings)))
+    raise typer.Exit(_run(_read(context, config, settings)))
 
 
 @app.command(cls=_LocalCommand)
@@ -236,14 +197,17 @@ def watch(
     from tumbao.pipeline.watch import interval
     from tumbao.pipeline.watch import watch as check_and_run
 
-    whole = _read_local(context, config, settings)
+    whole = _read(context, config, settings)
     seconds = None if once else interval(every)
     raise typer.Exit(check_and_run(whole, seconds, lambda line: say(escape(line), error=True)))
 
 
 @app.command("compile", cls=_CloudCommand)
 def compile_(
-    context: typer.Context, config: _ConfigFile = None, settings: _Settings = None, out: Pipeline = DEFAULT_PIPELINE
+    context: typer.Context,
+    config: _ConfigFile = None,
+    settings: _Settings = None,
+    out: _Pipeline = Path("pipeline.yaml"),
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines or Vertex AI.
 
@@ -252,7 +216,7 @@ def compile_(
     quiet_tensorflow()
     from tumbao.pipeline.cloud import compile_pipeline, defaults
 
-    whole = _read_cloud(context, config, settings)
+    whole = _read(context, config, settings)
     compile_pipeline(whole, out)
     say(f"{escape(str(out))}: for {whole.runner.name}, with the parameters")
     for name, value in defaults(whole).items():
@@ -264,7 +228,7 @@ def submit(
     context: typer.Context,
     config: _ConfigFile = None,
     settings: _Settings = None,
-    out: Pipeline = DEFAULT_PIPELINE,
+    out: _Pipeline = Path("pipeline.yaml"),
     dry_run: Annotated[bool, Option("--dry-run", help="Do everything but the submission.")] = False,
 ) -> None:
     """Compile the pipeline and submit it to Vertex AI or Kubeflow Pipelines, once or on a schedule.
@@ -277,7 +241,7 @@ def submit(
     from tumbao.pipeline.cloud import submit as submit_pipeline
 
     try:
-        submit_pipeline(_read_cloud(context, config, settings), out, TerminalConsole(), dry_run)
+        submit_pipeline(_read(context, config, settings), out, TerminalConsole(), dry_run)
     except SubmissionError as error:
         fail(str(error))
 
@@ -302,14 +266,11 @@ def _run(config: Config) -> int:
 
     code, record = local_runner.run(config, error_console())
     folder = Path(config.root) / runs.RUNS_FOLDER / record.run
-    accuracy = ""
-    if record.accuracy is not None:
-        leaky = " (leaky: fragments of one song are in several splits)" if is_leaky(record.protocol) else ""
-        synthetic = " (synthetic library)" if record.synthetic else ""
-        accuracy = f"{record.accuracy:.1%} of the test fragments recognised{leaky}{synthetic}"
+    leaky = " (leaky: fragments of one song are in several splits)" if is_leaky(record.protocol) else ""
+    recognised = f"of the test fragments recognised{leaky}{' (synthetic library)' if record.synthetic else ''}"
     lines = {
         "outcome": record.sentence,
-        "fragments": accuracy,
+        "fragments": "" if record.accuracy is None else f"{record.accuracy:.1%} {recognised}",
         "report": folder / runs.REPORT_FILE if (folder / runs.REPORT_FILE).exists() else "",
         "model": record.pushed_to,
         "TFLite": f"{record.pushed_to}/assets.extra" if record.pushed_to else "",
@@ -384,8 +345,9 @@ def demo(
     config = parse(
         {
             "data": {"library": str(library), "layout": "folder"},
-            "split": {"seed": DEMO_SEED, "folds": DEMO_FOLDS},
-            "training": DEMO_TRAINING,
+            "split": {"seed": DEMO_SEED, "folds": 3},
+            # with the paper's batch of 32, the few fragments would make only 20 steps in all
+            "training": {"epochs": 10, "batch": 8, "learning_rate": 3e-4},
             "runner": {"root": str(workspace)},
         }
     )
