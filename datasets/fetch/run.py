@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import datetime
+import importlib.util
 import os
 import time
 import urllib.parse
@@ -25,7 +26,7 @@ from tumbao.datasets.fetch.manifest import (
     read_table,
     safe_name,
 )
-from tumbao.datasets.fetch.source import FetchError, RateLimits, download, require_yt_dlp
+from tumbao.datasets.fetch.source import FetchError, RateLimits, download
 from tumbao.schema.errors import UserError
 
 UNFINISHED_FOLDER = ".unfinished"
@@ -82,7 +83,8 @@ def run_fetch(
     report: progress.Listener = progress.report,
 ) -> int:
     """Fetch songs, one at a time; return 0 if all rows have their songs, 1 if some failed or `out` is not writable."""
-    require_yt_dlp()
+    if not importlib.util.find_spec("yt_dlp"):
+        raise UserError('yt-dlp is not installed. Run `pip install "tumbao[fetch]"`.')
     if urls.absolute() == (out / FAILED_FILE).absolute():
         raise UserError(f"Each run overwrites {out / FAILED_FILE}. Copy it to another folder, and fetch the copy.")
     if os.path.expandvars(out.absolute()) != str(out.absolute()):

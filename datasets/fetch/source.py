@@ -14,15 +14,9 @@ from typing import Any
 from tumbao import __version__
 from tumbao.components.ingest.progress import Listener
 from tumbao.datasets.fetch.manifest import clean_text
-from tumbao.schema.errors import UserError
 
 FORMAT = "bestaudio/best[vcodec=?none]"
 """The best audio-only format; if the source does not declare a file's content, that file. Known videos are excluded."""
-
-SOCKET_TIMEOUT_SECONDS = 30
-MAX_WAIT_SECONDS = 60.0
-REQUEST_SLEEP_SECONDS = 0.75
-"""Longest pause between the requests for one page."""
 
 MAX_BYTES = 2_000_000_000
 """Size limit of a song; a radio stream would never end."""
@@ -31,35 +25,28 @@ _LOG = logging.getLogger(__name__)
 _LOG.addHandler(logging.NullHandler())  # yt-dlp's messages are discarded without a configured log
 
 _MEGABYTE = 1_000_000
-_MISSING = 'yt-dlp is not installed. Run `pip install "tumbao[fetch]"`.'
-_EPILOGUE = re.compile(r" \(caused by |; please report this issue on |[.;] +Use --|\. See +https?://", re.DOTALL)
+_EPILOGUE = re.compile(r" \(caused by |; please report this issue on |[.;] +Use --|\. See +https?://")
 """Text that yt-dlp appends to the reason of an error."""
 
 HEAD_BYTES = 192
 
-_CONTAINERS: tuple[tuple[re.Pattern[bytes], tuple[str, ...]], ...] = tuple(
-    (re.compile(pattern, re.DOTALL), tuple(extensions.split()))
-    for pattern, extensions in (
-        (rb"(RIFF|RIFX|RF64|BW64)....WAVE", "wav"),
-        (rb"FORM....AIF[FC]", "aiff aif aifc"),
-        (rb"fLaC", "flac"),
-        (rb"OggS", "ogg oga opus spx ogx ogv ogm"),
-        (rb"ID3|APETAGEX|\0*\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd]", "mp3 mp2 mp1 mpa mpga aac flac"),
-        (rb"\xff[\xf0\xf1\xf8\xf9]", "aac adts"),
-        (rb"....(ftyp|styp|moov|moof|mdat|free|wide|skip)", "m4a m4b mp4 m4v mov 3gp 3g2 3ga f4a f4v mp4a m4r"),
-        (rb"\x1a\x45\xdf\xa3", "webm weba mka mkv"),
-        (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wma asf wmv"),
-        (rb"RIFF....AVI ", "avi divx"),
-        (rb"FLV\x01", "flv f4v"),
-        (rb"\x47.{187}\x47", "ts m2ts mp4"),
-        (rb"\x00\x00\x01\xba", "mpg mpeg vob"),
-        (rb"caff", "caf"),
-        (rb"wvpk", "wv"),
-        (rb"MAC ", "ape"),
-        (rb"\.snd", "au snd"),
-        (rb"#!AMR", "amr"),
-    )
-)
+_CONTAINERS = {
+    rb"(RIFF|RF64|BW64)....WAVE": "wav",
+    rb"FORM....AIF[FC]": "aiff aif aifc",
+    rb"fLaC": "flac",
+    rb"OggS": "ogg oga opus spx ogx ogv ogm",
+    rb"ID3|APETAGEX|\0*\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd]": "mp3 mp2 mp1 mpa mpga aac flac",
+    rb"\xff[\xf0\xf1\xf8\xf9]": "aac adts",
+    rb"....(ftyp|styp|moov|moof|mdat|free|wide|skip)": "m4a m4b mp4 m4v mov 3gp 3g2 3ga f4a f4v mp4a m4r",
+    rb"\x1a\x45\xdf\xa3": "webm weba mka mkv",
+    rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "wma asf wmv",
+    rb"\x47.{187}\x47": "ts m2ts mp4",
+    rb"caff": "caf",
+    rb"wvpk": "wv",
+    rb"MAC ": "ape",
+    rb"\.snd": "au snd",
+    rb"#!AMR": "amr",
+}
 """First bytes of each audio container, and the extensions of its files, the usual one first."""
 
 
@@ -71,19 +58,13 @@ class FetchError(ValueError):
 class RateLimits:
     """Limits on the requests to other servers."""
 
-    sleep_seconds: float = 5.0  # between songs; waits before a retry begin with it and double
+    sleep_seconds: float = 5.0  # between songs; waits before a retry begin with it and double, up to a minute
     kilobytes_per_second: float | None = None
     retries: int = 5  # after a broken connection or a server error
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.sleep_seconds < float("inf"):
-            raise UserError(f"Expected sleep_seconds of 0 or more. Received: {self.sleep_seconds}.")
-        if self.kilobytes_per_second is not None and not self.kilobytes_per_second > 0:
-            raise UserError(f"Expected kilobytes_per_second above 0. Received: {self.kilobytes_per_second}.")
-
     def wait_seconds(self, n: int) -> float:
         """Return the wait before the next retry, after `n` retries; yt-dlp passes `n` by this name."""
-        return max(self.sleep_seconds, min(self.sleep_seconds * 2**n, MAX_WAIT_SECONDS))
+        return max(self.sleep_seconds, min(self.sleep_seconds * 2**n, 60))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +76,6 @@ class Download:
     metadata: dict[str, str]
 
 
-def require_yt_dlp() -> None:
-    """Raise UserError with the command to install yt-dlp if it is not installed."""
-    try:
-        import yt_dlp  # noqa: F401
-    except ImportError as error:
-        raise UserError(_MISSING) from error
-
-
 def download(url: str, folder: Path, limits: RateLimits, report: Listener) -> Download:
     """Fetch one song to `folder`; an interrupted download continues where it stopped."""
     import yt_dlp
@@ -111,7 +84,7 @@ def download(url: str, folder: Path, limits: RateLimits, report: Listener) -> Do
     options = _options(folder, name, limits, report)
     try:
         with yt_dlp.YoutubeDL(options) as ydl:
-            info = _retried(lambda: _only_one(ydl, ydl.extract_info(url, download=False)), limits)
+            info = _retried(lambda: _find(ydl, url), limits)
             if info.get("is_live") or info.get("live_status") in {"is_live", "is_upcoming"}:
                 raise FetchError("this is a live stream, which does not end")
             info = ydl.process_ie_result(info, download=True)
@@ -142,11 +115,11 @@ def _options(folder: Path, name: str, limits: RateLimits, report: Listener) -> d
         "extractor_retries": limits.retries,
         "skip_unavailable_fragments": False,
         "retry_sleep_functions": dict.fromkeys(("http", "fragment", "extractor"), limits.wait_seconds),
-        "sleep_interval_requests": min(limits.sleep_seconds, REQUEST_SLEEP_SECONDS),
-        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+        "sleep_interval_requests": min(limits.sleep_seconds, 0.75),
+        "socket_timeout": 30,
         "ratelimit": limit and limit * 1_000,
         "http_headers": {"User-Agent": f"tumbao/{__version__} yt-dlp/{yt_dlp_version}"},
-        "progress_hooks": [_Meter(report)],
+        "progress_hooks": [lambda status: _watch(status, report)],
         "quiet": True,
         "noprogress": True,
         "color": "never",
@@ -154,58 +127,45 @@ def _options(folder: Path, name: str, limits: RateLimits, report: Listener) -> d
     }
 
 
-class _Meter:
-    """Reports the megabytes of a download, and aborts downloads that are too large."""
-
-    def __init__(self, report: Listener) -> None:
-        self._report = report
-        self._begun = False
-
-    def __call__(self, status: dict[str, Any]) -> None:
-        done = status.get("downloaded_bytes") or 0
-        total = status.get("total_bytes") or int(status.get("total_bytes_estimate") or 0)
-        if max(done, total) > MAX_BYTES:
-            Path(status["tmpfilename"]).unlink(missing_ok=True)
-            raise FetchError(f"the file is larger than {MAX_BYTES // _MEGABYTE} MB, too large for a song")
-        if total and status["status"] == "downloading":
-            if not self._begun:
-                self._begun = True
-                self._report("download, MB", 0, total // _MEGABYTE)
-            self._report("download, MB", done // _MEGABYTE, total // _MEGABYTE)
+def _watch(status: dict[str, Any], report: Listener) -> None:
+    """Report the megabytes of a download; abort one that is too large."""
+    done = status.get("downloaded_bytes") or 0
+    total = status.get("total_bytes") or int(status.get("total_bytes_estimate") or 0)
+    if max(done, total) > MAX_BYTES:
+        Path(status["tmpfilename"]).unlink(missing_ok=True)
+        raise FetchError(f"the file is larger than {MAX_BYTES // _MEGABYTE} MB, too large for a song")
+    if total and status["status"] == "downloading":
+        report("download, MB", done // _MEGABYTE, total // _MEGABYTE)
 
 
-def _only_one(ydl: Any, info: dict[str, Any] | None) -> dict[str, Any]:
-    """Resolve a list of one entry to this entry; reject any other list."""
-    if info is None:
-        raise FetchError("yt-dlp found nothing at this address")
-    if info.get("_type") != "playlist":
-        return info
-    entries = list(info.get("entries") or [])
-    if len(entries) != 1:
-        contents = "more than one song" if entries else "no song"
-        raise FetchError(f"this is a list with {contents}; put the address of each song into its own row")
-    (entry,) = entries
-    if entry.get("_type") not in {"url", "url_transparent"}:
-        return entry
-    found = ydl.extract_info(entry["url"], download=False, ie_key=entry.get("ie_key"))
-    if found and found.get("_type") == "playlist":
-        raise FetchError("this is a list of lists; put the address of each song into its own row")
-    return _only_one(ydl, found)
+def _find(ydl: Any, url: str) -> dict[str, Any]:
+    """Find the song of an address; a list of one song is this song."""
+    info = ydl.extract_info(url, download=False)
+    if info and info.get("_type") == "playlist":
+        entries = list(info.get("entries") or [])
+        if len(entries) != 1:
+            contents = "more than one song" if entries else "no song"
+            raise FetchError(f"this is a list with {contents}; put the address of each song into its own row")
+        (info,) = entries
+        if info.get("_type") in {"url", "url_transparent"}:
+            info = ydl.extract_info(info["url"], download=False, ie_key=info.get("ie_key"))
+    if not info or info.get("_type") == "playlist":
+        raise FetchError("yt-dlp found no song at this address")
+    return info
 
 
 def _retried(request: Callable[[], dict[str, Any]], limits: RateLimits) -> dict[str, Any]:
     """Retry while a server is busy or out of reach; yt-dlp itself does so for downloads only."""
     from yt_dlp.utils import DownloadError
 
-    tries = 0
-    while True:
+    for tries in range(limits.retries):
         try:
             return request()
         except DownloadError as error:
-            if tries == limits.retries or not _is_temporary((error.exc_info or [None, None])[1]):
+            if not _is_temporary((error.exc_info or (None, None))[1]):
                 raise
-            time.sleep(limits.wait_seconds(tries))
-            tries += 1
+        time.sleep(limits.wait_seconds(tries))
+    return request()
 
 
 def _is_temporary(error: BaseException | None) -> bool:
@@ -227,31 +187,22 @@ def _examine(info: dict[str, Any]) -> Download:
     if extension is None:
         path.unlink()
         raise FetchError(f"this is not audio: the file begins with {head[:16]!r}")
-    metadata = {
-        "extractor": _text(info, "extractor_key", "extractor"),
-        "song": _text(info, "track", "title"),
-        "artist": _text(info, "artists", "artist", "creators"),
-        "album": _text(info, "album"),
-        "licence": _text(info, "license"),
+    fields = {
+        "extractor": info.get("extractor_key"),
+        "song": info.get("track") or info.get("title"),
+        "artist": info.get("artist") or info.get("creator"),
+        "album": info.get("album"),
+        "licence": info.get("license"),
     }
-    return Download(path, extension, metadata)
+    return Download(path, extension, {name: clean_text(str(value or "")) for name, value in fields.items()})
 
 
 def audio_extension(head: bytes, given: str) -> str | None:
     """Return the extension that fits the first `HEAD_BYTES` of a file; None if it is not an audio container."""
-    for pattern, extensions in _CONTAINERS:
-        if pattern.match(head):
-            return given.lower() if given.lower() in extensions else extensions[0]
+    for pattern, names in _CONTAINERS.items():
+        if re.match(pattern, head, re.DOTALL):
+            return given.lower() if given.lower() in names.split() else names.split()[0]
     return None
-
-
-def _text(info: dict[str, Any], *keys: str) -> str:
-    """Return the first of some fields that is not empty; a list is joined."""
-    for key in keys:
-        value = info.get(key) or ""
-        if text := clean_text(value if isinstance(value, str) else ", ".join(map(str, value))):
-            return text
-    return ""
 
 
 def _reason(message: str) -> str:
