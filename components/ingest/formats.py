@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from tumbao.components.ingest.listing import Entry, SongList, invalid_row, read_folder, split_name
 from tumbao.components.ingest.paths import AnyPath, is_remote
 from tumbao.components.ingest.song_list import read_entries, read_manifest
-from tumbao.components.ingest.tables import POSSIBLE_DELIMITERS, read_cells
+from tumbao.components.ingest.tables import read_cells
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import genre_key, one_spelling
 
@@ -148,11 +148,8 @@ def fma_table(folder: AnyPath) -> AnyPath | None:
     one of them. The search covers the folder, its `fma_metadata` and, if it holds audio (`000`), the `fma_metadata`
     beside it.
     """
-    folder = folder.absolute()
-    candidates = [folder, folder / "fma_metadata"]
-    if (folder / "000").is_dir():
-        candidates.append(folder.parent / "fma_metadata")
-    return next((one / "tracks.csv" for one in candidates if _find_delimiter(one / "tracks.csv", _is_fma_header)), None)
+    tables = (place / "tracks.csv" for place in _places(folder, "fma_metadata", "000"))
+    return next((table for table in tables if {"", "track", "set"} <= {*_header(table, ",")}), None)
 
 
 def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
@@ -169,7 +166,7 @@ def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
         )
     faults: list[Entry] = []
     titles = _fma_genres(table.with_name("genres.csv"), faults)
-    rows = _rows(table, _find_delimiter(table, _is_fma_header), faults)
+    rows = _rows(table, ",", faults)
     (_, groups), (_, names) = next(rows), next(rows, (2, []))
     pairs = list(zip(groups, names, strict=False))
     if missing := [pair for pair in _FMA_COLUMNS.values() if pair not in pairs]:
@@ -209,14 +206,9 @@ def jamendo_table(source: AnyPath) -> AnyPath | None:
     The search for `autotagging_genre.tsv`, `autotagging.tsv`, … covers the folder, its `data` and, if it holds audio
     (`00`), the `data` beside it.
     """
-    if source.is_file():
-        return source if _find_delimiter(source, _is_jamendo_header) else None
-    folder = source.absolute()
-    candidates = [folder, folder / "data"]
-    if (folder / "00").is_dir():
-        candidates.append(folder.parent / "data")
-    tables = (one / f"{name}.tsv" for name in _JAMENDO_TABLES for one in candidates)
-    return next((table for table in tables if _find_delimiter(table, _is_jamendo_header)), None)
+    places = [] if source.is_file() else _places(source, "data", "00")
+    tables = (place / f"{name}.tsv" for name in _JAMENDO_TABLES for place in places)
+    return next((table for table in (*tables, source) if _header(table, "\t") == _JAMENDO_HEADER), None)
 
 
 def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
@@ -235,7 +227,7 @@ def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
     faults: list[Entry] = []
     splits = _jamendo_splits(table, faults)
     tracks: dict[str, Entry] = {}
-    for line, cells in _jamendo_rows(table, faults):
+    for line, cells in itertools.islice(_rows(table, "\t", faults), 1, None):
         if len(cells) < len(_JAMENDO_HEADER):
             faults.append(invalid_row(table, line, f"expected a track with tags. Received: {cells}"))
             continue
@@ -283,24 +275,18 @@ def _numbered(path: str) -> str:
     return f"{plain.parent.name}/{plain.name.partition('.')[0]}"
 
 
-def _is_fma_header(header: Sequence[str]) -> bool:
-    return header[0] == "" and {"track", "set"} <= set(header)
+def _places(folder: AnyPath, tables: str, audio: str) -> list[AnyPath]:
+    """Return the folders in which the tables of a data set may be, given the name of their folder and one of audio."""
+    folder = folder.absolute()
+    return [folder, folder / tables, *([folder.parent / tables] if (folder / audio).is_dir() else [])]
 
 
-def _is_jamendo_header(header: Sequence[str]) -> bool:
-    return header == _JAMENDO_HEADER
-
-
-def _find_delimiter(table: AnyPath, fits: Callable[[Sequence[str]], bool]) -> str:
-    """Return the delimiter for which the table's header fits; empty if there is no such delimiter or no table."""
-    for delimiter in POSSIBLE_DELIMITERS:
-        try:
-            _, header = next(read_cells(table, delimiter, {}), (1, [""]))
-        except ValueError:  # the file does not exist or is not a table
-            return ""
-        if fits(header):
-            return delimiter
-    return ""
+def _header(table: AnyPath, delimiter: str) -> list[str]:
+    """Return the cells of a table's first row; empty if the file does not exist or is not a table."""
+    try:
+        return next(read_cells(table, delimiter, {}), (1, []))[1]
+    except ValueError:
+        return []
 
 
 def _rows(table: AnyPath, delimiter: str, faults: list[Entry]) -> Iterator[tuple[int, list[str]]]:
@@ -312,15 +298,10 @@ def _rows(table: AnyPath, delimiter: str, faults: list[Entry]) -> Iterator[tuple
 def _fma_genres(table: AnyPath, faults: list[Entry]) -> dict[int, str]:
     if not table.exists():
         return {}
-
-    def fits(header: Sequence[str]) -> bool:
-        return {"genre_id", "title"} <= set(header)
-
-    delimiter = _find_delimiter(table, fits)
-    if not delimiter:
-        raise UserError(f"Expected FMA's columns genre_id and title in {table}. Received: others, or no table.")
-    rows = _rows(table, delimiter, faults)
-    _, header = next(rows)
+    rows = _rows(table, ",", faults)
+    _, header = next(rows, (1, []))
+    if missing := {"genre_id", "title"}.difference(header):
+        raise UserError(f"Expected FMA's columns genre_id and title in {table}. Received: none for {sorted(missing)}")
     number, title = header.index("genre_id"), header.index("title")
     titles: dict[int, str] = {}
     for line, cells in rows:
@@ -331,14 +312,12 @@ def _fma_genres(table: AnyPath, faults: list[Entry]) -> dict[int, str]:
     return titles
 
 
-def _jamendo_rows(table: AnyPath, faults: list[Entry]) -> Iterator[tuple[int, list[str]]]:
-    return itertools.islice(_rows(table, _find_delimiter(table, _is_jamendo_header) or "\t", faults), 1, None)
-
-
 def _jamendo_splits(table: AnyPath, faults: list[Entry]) -> dict[str, str]:
     splits: dict[str, str] = {}
     for name in ("train", "validation", "test"):
         part = table.parent / "splits" / "split-0" / f"{table.stem}-{name}.tsv"
         if part.exists():
-            splits.update((cells[0], split_name(name)) for _, cells in _jamendo_rows(part, faults))
+            splits.update(
+                (cells[0], split_name(name)) for _, cells in itertools.islice(_rows(part, "\t", faults), 1, None)
+            )
     return splits

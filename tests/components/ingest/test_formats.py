@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -169,18 +167,6 @@ def test_an_invalid_row_of_fma_is_a_fault(fma: Path, row: str) -> None:
     assert fault.song == "tracks.csv, line 4"
     assert fault.fault_reason is Reason.INVALID_ROW
     assert fault.fault.startswith("expected ")
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
-def test_fmas_tables_may_be_saved_by_a_spreadsheet(fma: Path, encoding: str) -> None:
-    before = read_library(fma).entries
-    for name in ("tracks.csv", "genres.csv"):
-        table = fma / "fma_metadata" / name
-        rows = csv.reader(io.StringIO(table.read_text().replace("Nadie", "Ñandú"), newline=""))
-        text = io.StringIO()
-        csv.writer(text, delimiter=";").writerows(rows)
-        table.write_bytes(text.getvalue().encode(encoding))
-    assert read_library(fma).entries == before
 
 
 def test_jamendo_is_joined_with_its_tables_and_splits(make: Make) -> None:
