@@ -7,13 +7,13 @@ import hashlib
 import logging
 import re
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tumbao import __version__
 from tumbao.components.ingest.progress import Listener
-from tumbao.datasets.fetch.manifest import clean_text
 
 FORMAT = "bestaudio/best[vcodec=?none]"
 """The best audio-only format; if the source does not declare a file's content, that file. Known videos are excluded."""
@@ -207,3 +207,15 @@ def audio_extension(head: bytes, given: str) -> str | None:
 
 def _reason(message: str) -> str:
     return clean_text(_EPILOGUE.split(message.removeprefix("ERROR: "))[0]) or "yt-dlp gave no reason"
+
+
+def clean_text(text: str) -> str:
+    """Convert a text to one line in Unicode's composed form (NFC) that every file can hold."""
+    unwritable = {
+        "Cc",
+        "Cs",
+        "Zl",
+        "Zp",
+    }  # controls, halves of surrogate pairs, line and paragraph separators
+    visible = "".join(" " if unicodedata.category(char) in unwritable else char for char in text)
+    return " ".join(unicodedata.normalize("NFC", visible).split())

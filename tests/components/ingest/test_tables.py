@@ -28,8 +28,7 @@ from tumbao.components.ingest.tables import (
     read_table,
     write_csv,
 )
-from tumbao.datasets.fetch.manifest import FAILED_COLUMNS, MANIFEST_COLUMNS, Manifest
-from tumbao.datasets.fetch.run import read_urls
+from tumbao.datasets.fetch.run import FAILED_COLUMNS, MANIFEST_COLUMNS, Manifest, UrlRow, read_urls
 
 ODD_TEXTS = [
     *("Icon\r", "a\nb", "a\x85b", "a\u2028b", "a\x0bb\x1cc", "\0", "caf\udce9", "\udcff\udcfe", "é", "e\u0301"),
@@ -141,18 +140,14 @@ def song_issue(song: str) -> SongIssue:
 @given(st.lists(TEXTS.map(encodable), min_size=1, max_size=3))
 def test_tables_of_fetch_are_read_as_written(tmp_path_factory: pytest.TempPathFactory, titles: list[str]) -> None:
     out = tmp_path_factory.mktemp("fetched")
-    with Manifest(out) as manifest:
-        written = []
-        for number, title in enumerate(titles):
-            row = dict.fromkeys(MANIFEST_COLUMNS, "") | {"source": f"http://a/{number}", "song": title, "note": title}
-            manifest.record(row)
-            written.append(row)
-        cells = {"url": "http://a/b", "genre": "salsa", "note": titles[0]}
-        manifest.fail(tuple(cells), cells, 2, titles[-1])
-        columns, failed = read_urls(out / "failed.csv")
-    with Manifest(out) as again:
-        assert [again.find(row["source"]) for row in written] == written
-    (wanted,) = failed
+    manifest = Manifest(out)
+    for number, title in enumerate(titles):
+        named = {"source": f"http://a/{number}", "song": title, "note": title}
+        manifest.record(dict.fromkeys(MANIFEST_COLUMNS, "") | named)
+    cells = {"url": "http://a/b", "genre": "salsa", "note": titles[0]}
+    manifest.fail(tuple(cells), UrlRow(2, cells, ""), titles[-1])
+    columns, (wanted,) = read_urls(out / "failed.csv")
+    assert Manifest(out).rows == manifest.rows
     assert wanted.cells == {"url": "http://a/b", "genre": "salsa", "note": titles[0].strip()}
     assert not set(FAILED_COLUMNS) & set(columns)
 
