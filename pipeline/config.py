@@ -6,7 +6,8 @@ import dataclasses
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, get_args
 
@@ -40,40 +41,22 @@ class Section(pydantic.BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def _items(convert: Callable[[str], Any]) -> Any:
-    """Return a validator that accepts a list, or text with commas, and converts each item."""
+def _items(convert: Callable[[str], Any], none: Sequence[Any] = ()) -> Any:
+    """Return a validator that accepts a list, text with commas or a number, without the items that are in `none`."""
 
     def split(value: Any) -> Any:
-        items = [one for one in value.split(",") if one.strip()] if isinstance(value, str) else value
-        return (
-            tuple(convert(one) if isinstance(one, str) else one for one in items)
-            if isinstance(items, list | tuple)
-            else value
-        )
+        if isinstance(value, str):
+            value = [one for one in value.split(",") if one.strip()]
+        items = [value] if isinstance(value, int) else value
+        if not isinstance(items, list | tuple):
+            return value
+        return tuple(one for one in (convert(one) if isinstance(one, str) else one for one in items) if one not in none)
 
     return BeforeValidator(split)
 
 
 def _one_of(names: Sequence[str]) -> Any:
     return Literal[tuple(names)]
-
-
-def _widths(value: Any) -> Any:
-    """Convert a number or several to a tuple; zeros are dropped, so 0 means no layer."""
-    widths = (value,) if isinstance(value, int) else value
-    return tuple(one for one in widths if one != 0) if isinstance(widths, tuple | list) else value
-
-
-def _schedule(value: str) -> str:
-    if value and len(value.split()) != 5:  # the services check each field
-        raise ValueError("in cron's five fields, as 0 3 * * 1")
-    return value
-
-
-def _folds(value: int) -> int:
-    if value == 1:
-        raise ValueError("0 for no cross-validation, or at least 2")
-    return value
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -114,7 +97,7 @@ class Split(Section):
         "By default stratified, and stable on Kubeflow and Vertex AI.",
     )
     seed: int = Field(7, ge=0, description="Seed of the split, the initial weights and the shuffling.")
-    folds: Annotated[int, pydantic.AfterValidator(_folds)] | None = Field(
+    folds: int | None = Field(
         None,
         ge=0,
         description="Number of folds of the cross-validation over the songs that are not test songs, 0 for none. By "
@@ -159,8 +142,7 @@ _FIELDS: dict[str, Any] = {
     name: (Optional[field.rebuild_annotation()], Field(None, description=field.description))  # noqa: UP045 - computed
     for name, field in Training.__pydantic_fields__.items()  # type: ignore[attr-defined] # pydantic adds them
 }
-_UNITS: Any = Annotated[Optional[tuple[pydantic.PositiveInt, ...]], BeforeValidator(_widths), _items(int)]  # noqa: UP045
-_FIELDS["units"] = (_UNITS, _FIELDS["units"][1])
+_FIELDS["units"] = (Annotated[Optional[tuple[pydantic.PositiveInt, ...]], _items(int, none=[0])], _FIELDS["units"][1])  # noqa: UP045
 TrainingSection: Any = pydantic.create_model(
     "TrainingSection", __base__=_Settings, __module__=__name__, __doc__=_Settings.__doc__, **_FIELDS
 )
@@ -202,12 +184,6 @@ class Resources(Section):
     )
     accelerators: int = Field(0, ge=0, description="Number of accelerators.")
 
-    @model_validator(mode="after")
-    def _check(self) -> Resources:
-        if bool(self.accelerator) != bool(self.accelerators):
-            raise UsageError(f"Expected a type of accelerator with its number. Received: {self}")
-        return self
-
 
 class Runner(Section):
     """Where the pipeline runs, and with what."""
@@ -240,7 +216,7 @@ class Runner(Section):
     service_account: str = Field("", description="Account that the components run as.")
     host: str = Field("", description="Address of Kubeflow Pipelines.")
     labels: dict[str, str] = Field({}, description="Labels of each run, on Vertex AI.")
-    schedule: Annotated[str, pydantic.AfterValidator(_schedule)] = Field(
+    schedule: str = Field(
         "", description="When runs start, in cron's five fields, as 0 3 * * 1; empty for a single run."
     )
 
@@ -261,52 +237,54 @@ class Config(Section):
         models = [find_model(name) for name in self.models]
         for model in models:
             model.settings(**self.training.model_dump(exclude_none=True))
-        by, strategy, genres = self.split.by, self.split.strategy, self.data.genres
-        tune, resume, beam = bool(self.model.tune), self.runner.resume, self.runner.beam_args
-        gradients = all(model.train is None for model in models) or not (tune or resume)
+        by, strategy, genres, folds = self.split.by, self.split.strategy, self.data.genres, self.split.folds
+        tune, runner, one = bool(self.model.tune), self.runner, len(models) == 1
+        gradients = all(model.train is None for model in models) or not (tune or runner.resume)
         rules = [
             ("data.genres", len(set(map(genre_key, genres))) == len(genres) >= 2, "at least 2, each once"),
             ("split.by", strategy != FIXED or by in ("song", AUTO, GIVEN), "song where the test songs are fixed"),
             ("split.strategy", by != GIVEN or strategy in (None, SPLIT_STRATEGIES[0]), "none for given splits"),
-            ("model.name", len(models) == 1 or by != "fragment", "one model with a split by fragment"),
-            ("split.folds", len(models) == 1 or self.split.folds != 0, "at least 2 to choose between models"),
+            ("model.name", one or by != "fragment", "one model with a split by fragment"),
+            ("split.folds", folds != 1, "0 for no cross-validation, or at least 2"),
+            ("split.folds", one or folds != 0, "at least 2 to choose between models"),
             ("model.name", gradients, "that gradients train for a search, or to resume training"),
-            ("runner.resume", not (tune and resume), "false for a search: each trial starts anew"),
-            ("runner.resume", len(models) == 1 or not resume, "false for a choice between models"),
-            ("runner.beam_args", any(one.startswith("--runner") for one in beam), "flags with a --runner"),
-            *(self._cloud_rules() if self.runner.name != "local" else ()),
+            ("runner.resume", not (tune and runner.resume), "false for a search: each trial starts anew"),
+            ("runner.resume", one or not runner.resume, "false for a choice between models"),
+            (
+                "runner.beam_args",
+                any(flag.startswith("--runner") for flag in runner.beam_args),
+                "flags with a --runner",
+            ),
+            ("runner.schedule", len(runner.schedule.split()) in (0, 5), "in cron's five fields, as 0 3 * * 1"),
+            *(self._cloud_rules() if runner.name != "local" else ()),
         ]
-        broken = []
-        for name, holds, rule in rules:
-            section, _, field = name.partition(".")
-            if not holds:
-                broken.append(f"Expected {name}: {rule}. Received: {name}={getattr(getattr(self, section), field)!r}")
+        broken = [
+            f"Expected {name}: {rule}. Received: {name}={attrgetter(name)(self)!r}"
+            for name, holds, rule in rules
+            if not holds
+        ]
         if broken:
             raise UsageError("\n  ".join(broken))
         return self
 
-    def _cloud_rules(self) -> Sequence[tuple[str, bool, str]]:
-        runner, registry, weights = self.runner, self.registry, self.model.weights
-        vertex, job, endpoint = runner.name == "vertex", runner.vertex_training, registry.endpoint
-        named = "project_id", "endpoint_name"
+    def _cloud_rules(self) -> Iterator[tuple[str, bool, str]]:
+        runner, registry, resources = self.runner, self.registry, self.runner.resources.values()
+        job, endpoint, named = runner.vertex_training, registry.endpoint, ("project_id", "endpoint_name")
         image = "with a project, and worker_pool_specs with a container_spec and its image_uri each"
-        return (
-            ("runner.root", _is_whole(runner.root), "a folder by its whole address, as gs://bucket/tumbao"),
-            ("runner.image", bool(runner.image), "a container image with Tumbao"),
-            ("data.library", _is_whole(self.data.library), "a library by its whole address"),
-            ("registry.push_to", _is_whole(registry.push_to or "/"), "a folder by its whole address"),
-            ("model.weights", weights in ("", RANDOM) or _is_whole(weights), "random, or a whole address"),
-            *(
-                (f"runner.{name}", not getattr(runner, name), "unset except locally")
-                for name in ("resume", "from_component", "to_component")
-            ),
-            ("runner.labels", vertex or not runner.labels, "empty on Kubeflow"),
-            ("runner.vertex_training", vertex or not job, "empty on Kubeflow"),
-            ("runner.vertex_training", not job or _names_images(job), image),
-            ("registry.endpoint", vertex or not endpoint, "empty on Kubeflow"),
-            ("registry.endpoint", not endpoint or {*named} <= endpoint.keys(), f"with {' and '.join(named)}"),
-            ("registry.serving_image", bool(registry.serving_image) or not endpoint, "an image for the endpoint"),
-        )
+        yield "runner.image", bool(runner.image), "a container image with Tumbao"
+        yield "runner.root", _is_whole(runner.root), "a folder by its whole address, as gs://bucket/tumbao"
+        yield "data.library", _is_whole(self.data.library), "a library by its whole address"
+        yield "registry.push_to", _is_whole(registry.push_to or "/"), "a folder by its whole address"
+        yield "model.weights", _is_whole(self.model.weights or "/", RANDOM), "random, or a whole address"
+        for name in ("runner.resume", "runner.from_component", "runner.to_component"):
+            yield name, not attrgetter(name)(self), "unset except locally"
+        for name in ("runner.labels", "runner.vertex_training", "registry.endpoint"):
+            yield name, runner.name == "vertex" or not attrgetter(name)(self), "empty on Kubeflow"
+        accelerators = all(bool(one.accelerator) == bool(one.accelerators) for one in resources)
+        yield "runner.resources", accelerators, "a type of accelerator with its number"
+        yield "runner.vertex_training", not job or _names_images(job), image
+        yield "registry.endpoint", not endpoint or {*named} <= endpoint.keys(), f"with {' and '.join(named)}"
+        yield "registry.serving_image", bool(registry.serving_image) or not endpoint, "an image for the endpoint"
 
     @property
     def root(self) -> str:
@@ -371,9 +349,9 @@ class Config(Section):
         return parse(given | {name: {**given.get(name, {}), **values} for name, values in sections.items()})
 
 
-def _is_whole(address: str) -> bool:
-    """Check whether an address is a folder in a bucket or an absolute path."""
-    return bool(re.match(r"gs://[^/]|/", address))
+def _is_whole(address: str, *others: str) -> bool:
+    """Check whether an address is a folder in a bucket or an absolute path, or one of some other values."""
+    return address in others or bool(re.match(r"gs://[^/]|/", address))
 
 
 def _names_images(job: Mapping[str, Any]) -> bool:
@@ -436,7 +414,6 @@ def read_config(file: Path | None = None, options: Mapping[str, Any] = {}, setti
         ) from error
     if not isinstance(values, dict):
         raise UsageError(f"Expected a YAML file of sections, names and values in --config. Received: {file}")
-    values = {key: {} if value is None else value for key, value in values.items()}
     paths = dict(options)
     for setting in settings:
         path, found, text = setting.partition("=")
@@ -448,6 +425,7 @@ def read_config(file: Path | None = None, options: Mapping[str, Any] = {}, setti
             paths[path] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UsageError(f"Expected a value in YAML. Received: {setting} ({error})") from error
+    values = {key: {} if value is None else value for key, value in values.items()}
     for path, value in paths.items():
         section, _, name = path.partition(".")
         if not isinstance(values.setdefault(section, {}), dict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -33,19 +32,12 @@ def file(tmp_path: Path) -> Path:
 
 def test_the_defaults_are_the_papers() -> None:
     config = read_config()
-    assert (config.model.name, config.models, config.head) == (
-        "auto",
-        ("vgg16", "tumbao"),
-        find_model("vgg16").settings(),
-    )
+    assert (config.models, config.head) == (("vgg16", "tumbao"), find_model("vgg16").settings())
     assert (config.head.epochs, config.head.batch, config.head.units) == (5, 32, (512, 64))
     bounds = {"min_accuracy": 0.8, "min_recall": 0.5, "max_accuracy_drop": 0.01}
     assert config.gate.model_dump() == bounds | {"push_undecided": False}
-    assert (config.data.genres, config.split_strategy, config.push_to) == (
-        GENRES,
-        "stratified",
-        "tumbao-workspace/pushed",
-    )
+    assert (config.data.genres, config.split_strategy) == (GENRES, "stratified")
+    assert config.push_to == "tumbao-workspace/pushed"
 
 
 def test_settings_override_options_and_options_the_file(file: Path) -> None:
@@ -54,7 +46,6 @@ def test_settings_override_options_and_options_the_file(file: Path) -> None:
     gpu = Resources(cpu=4, memory_gb=16, accelerator="NVIDIA_TESLA_T4", accelerators=1)
     assert config.runner.resources == {"Trainer": gpu}
     assert (config.push_to, config.split_strategy) == ("gs://bucket/tumbao/pushed", "stable")
-    assert read_config(file, {"registry.push_to": "gs://other/folder"}).push_to == "gs://other/folder"
 
 
 @pytest.mark.parametrize(("widths", "units"), [("0", ()), ("512,64", (512, 64)), ("8", (8,)), ("[8, 4]", (8, 4))])
@@ -76,11 +67,7 @@ def test_trailing_slashes_are_ignored(file: Path, slashes: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            "gate.min_accuracy=1.01",
-            "Expected gate.min_accuracy: less than or equal to 1. Received: gate.min_accuracy=1.01",
-        ),
-        ("model.tune=-1", "model.tune: greater than or equal to 0"),
+        ("gate.min_accuracy=1.01", "Expected gate.min_accuracy: less than or equal to 1. Received: gate.min_acc"),
         ("model.precision=foo", "model.precision: 'auto', 'float32' or 'mixed_bfloat16'"),
         ("model.name=vgg17", "Did you mean vgg16"),
         ("model.weights=relative.h5", "model.weights: random, or a whole address"),
@@ -104,16 +91,18 @@ def test_trailing_slashes_are_ignored(file: Path, slashes: str) -> None:
         ("registry.push_to=models", "registry.push_to: a folder by its whole address"),
         ("data.library=library", "data.library: a library by its whole address"),
         ("data.layout=tape", "data.layout: 'auto', 'folder'"),
-        ("data.min_songs=2", "data.min_songs: greater than or equal to 3"),
         ("data.genres=salsa,Salsa", "data.genres: at least 2, each once"),
-        ("split.strategy=random", "split.strategy: 'stratified', 'stable' or 'fixed'"),
         ("split.by=artist & split.strategy=fixed", "split.by: song where the test songs are fixed"),
         ("split.by=given & split.strategy=fixed", "split.strategy: none for given splits"),
+        ("split.folds=1", "split.folds: 0 for no cross-validation, or at least 2"),
+        ("model.name=vgg16,vgg16-avg & runner.resume=true", "runner.resume: false for a choice between models"),
+        ("model.tune=3 & model.name=adaboost", "model.name: that gradients train for a search"),
+        ("runner.name=local & model.tune=3 & runner.resume=true", "runner.resume: false for a search: each trial"),
+        ("runner.schedule=daily", "runner.schedule: in cron's five fields, as 0 3 * * 1. Received"),
+        ("runner.schedule=0 3 * * 1 1", "runner.schedule: in cron's five fields, as 0 3 * * 1. Received"),
         ("training.dropot=0.5", "Received: training.dropot; did you mean dropout?"),
         ("training.dropout=1.5", "Expected training.dropout: less than 1. Received: training.dropout=1.5"),
-        ("training.epochs=0", "Expected training.epochs: greater than or equal to 1"),
         ("training.units=some", "training.units: "),
-        ("training.schedule=falling", "training.schedule: 'constant' or 'cosine'"),
         ("epochs=5", "Expected --set with a section, a name and a value, as training.mixup=0.2. Received: epochs=5"),
         ("runner.labels={", "Expected a value in YAML"),
         ("trainin.epochs=5", "Received: trainin; did you mean training?"),
@@ -151,30 +140,9 @@ def test_invalid_files_are_named(tmp_path: Path, text: str, message: str) -> Non
     assert message in str(caught.value)
 
 
-def test_one_model_is_resumed() -> None:
-    with pytest.raises(UsageError, match=r"runner\.resume: false for a choice between models"):
-        parse({"model": {"name": "vgg16,vgg16-avg"}, "runner": {"resume": True}})
-
-
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        ({"model": {"name": "adaboost"}}, "model.name: that gradients train for a search"),
-        ({"runner": {"resume": True}}, "runner.resume: false for a search: each trial starts anew"),
-    ],
-)
-def test_a_search_excludes_other_settings(other: dict[str, Any], message: str) -> None:
-    config = parse(other)
-    with pytest.raises(UsageError, match=message):
-        config.replace(model={"tune": 3})
-
-
-def test_a_schedule_has_the_five_fields_of_cron() -> None:
-    for schedule in ("", "0 3 * * 1", "*/15 0-6/2 1,15 jan-jun,DEC mon"):
-        assert parse({"runner": {"schedule": schedule}}).runner.schedule == schedule
-    for schedule in ("daily", "0 3 * *", "0 3 * * 1 1"):
-        with pytest.raises(UsageError, match=r"runner\.schedule: in cron's five fields, as 0 3 \* \* 1\. Received"):
-            parse({"runner": {"schedule": schedule}})
+@pytest.mark.parametrize("schedule", ["", "*/15 0-6/2 1,15 jan-jun,DEC mon"])
+def test_a_schedule_has_the_five_fields_of_cron(schedule: str) -> None:
+    assert parse({"runner": {"schedule": schedule}}).runner.schedule == schedule
 
 
 def test_the_yaml_can_be_read_again_and_has_a_comment_for_every_field(file: Path, tmp_path: Path) -> None:
