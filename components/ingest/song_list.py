@@ -42,7 +42,6 @@ NamesIn = Callable[[str], dict[str, list[str]]]
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WINDOWS = re.compile(r"/?[A-Za-z]:[/\\]|\\\\|//[^/]+/[^/]")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»"}
-_CLOCK = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9}(?:[.,]\d*)?)")
 _FILE_ADDRESS = re.compile(r"file:(?://(?:localhost)?(?=/))?(/.*)", re.IGNORECASE)
 
 
@@ -227,13 +226,9 @@ def _seconds(column: str, text: str) -> float | None:
     if not text:
         return None
     try:
-        seconds = float(text)
+        numbers = [float(part) for part in text.replace(",", ".").split(":")]
     except ValueError:
-        seconds = math.nan
-        if clock := _CLOCK.fullmatch(text):
-            hours, minutes, rest = int(clock[1] or 0), int(clock[2] or 0), float(clock[3].replace(",", "."))
-            if (rest < 60 or clock[2] is None) and (minutes < 60 or clock[1] is None):
-                seconds = hours * 3_600 + minutes * 60 + rest
-    if not 0 <= seconds < math.inf:
+        numbers = [math.nan]
+    if len(numbers) > 3 or not 0 <= numbers[0] < math.inf or not all(0 <= number < 60 for number in numbers[1:]):
         raise UserError(f"expected seconds as {column}, such as 12.5 or 1:02.5. Received: {text!r}")
-    return seconds
+    return sum(number * 60**power for power, number in enumerate(reversed(numbers)))

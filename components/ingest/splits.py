@@ -39,9 +39,11 @@ _HELD_OUT_SHARE = 0.1
 Assignment = dict[str, dict[str, list[int]]]
 """Split → song → indexes of its fragments that belong there."""
 
-
 Songs = Mapping[str, Mapping[str, int]]
 """Genre → song → number of its fragments."""
+
+Part = tuple[str, str, Sequence[int]]
+"""Split, song and indexes of fragments that belong there."""
 
 
 def is_leaky(split_by: str, split_strategy: str = "") -> bool:
@@ -88,21 +90,33 @@ def group_keys(groups: Mapping[str, str], split_by: str) -> dict[str, str]:
 def _stratified(
     songs: Songs, split_by: str, seed: int, tests: Collection[str] = (), learned: Collection[str] = ()
 ) -> Assignment:
-    assignment: Assignment = {split: {} for split in SPLITS}
+    parts: list[Part] = []
     for counts in songs.values():
         units = _units(counts, split_by)
-        units.sort(key=lambda unit: hashlib.sha256(f"{seed}:{unit[0]}:{unit[1]}".encode()).digest())
+        units.sort(key=lambda unit: _hash(seed, f"{unit[0]}:{unit[1]}"))
         held_out = math.ceil(len(units) * _HELD_OUT_SHARE)
         test = [unit for unit in units if unit[0] in tests]
         if not test:
             test = ([unit for unit in units if unit[0] not in learned] or units)[:held_out]
         tested = set(test)
         rest = [unit for unit in units if unit not in tested]
-        units_of = {"test": test, "val": rest[:held_out], "train": rest[held_out:]}
-        for split, members in units_of.items():
-            for song, fragments in members:
-                assignment[split].setdefault(song, []).extend(fragments)
-    return _in_order(assignment)
+        for split, members in ("test", test), ("val", rest[:held_out]), ("train", rest[held_out:]):
+            parts += [(split, *unit) for unit in members]
+    return _assignment(parts)
+
+
+def _hash(seed: int, unit: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{unit}".encode()).digest()
+
+
+def _assignment(parts: Iterable[Part]) -> Assignment:
+    found: dict[str, dict[str, list[int]]] = {split: collections.defaultdict(list) for split in SPLITS}
+    for split, song, fragments in parts:
+        found[split][song] += fragments
+    return {
+        split: {song: sorted(fragments) for song, fragments in sorted(members.items())}
+        for split, members in found.items()
+    }
 
 
 def frozen_split(songs: Songs, tests: Collection[str], seed: int, learned: Collection[str] = ()) -> Assignment:
@@ -156,10 +170,10 @@ def artists_in_several_splits(assignment: Assignment, artists: Mapping[str, str]
     names: dict[str, set[str]] = collections.defaultdict(set)
     for split, members in assignment.items():
         for song in members:
-            if key := artist_key(artists.get(song, "")):
-                splits_of[key].add(split)
-                names[key].add(artists[song])
-    return sorted(min(names[key]) for key, splits in splits_of.items() if len(splits) > 1)
+            name = artists.get(song, "")
+            splits_of[artist_key(name)].add(split)
+            names[artist_key(name)].add(name)
+    return sorted(min(names[key]) for key, splits in splits_of.items() if key and len(splits) > 1)
 
 
 def _units(counts: Mapping[str, int], split_by: str) -> list[tuple[str, Sequence[int]]]:
@@ -204,17 +218,17 @@ def _require_genres(songs: Songs, assignment: Assignment, advice: str) -> None:
 
 
 def _stable(songs: Songs, split_by: str, seed: int, keys: Mapping[str, str]) -> Assignment:
-    assignment: Assignment = {split: {} for split in SPLITS}
+    parts: list[Part] = []
     for counts in songs.values():
         for song, indexes in _units(counts, split_by):
-            unit = _unit_name(song, indexes, split_by, keys)
-            digest = hashlib.sha256(f"{seed}:{unit}".encode()).digest()
+            digest = _hash(seed, _unit_name(song, indexes, split_by, keys))
             share = int.from_bytes(digest[:8], "big") / 2**64
             split = "test" if share < _HELD_OUT_SHARE else "val" if share < 2 * _HELD_OUT_SHARE else "train"
-            assignment[split].setdefault(song, []).extend(indexes)
+            parts.append((split, song, indexes))
+    assignment = _assignment(parts)
     advice = f"A split by hash alone can miss a genre with few {split_by}s: add songs, or use another seed or strategy."
     _require_genres(songs, assignment, advice)
-    return _in_order(assignment)
+    return assignment
 
 
 def _by_group(songs: Songs, split_by: str, seed: int, keys: Mapping[str, str]) -> Assignment:
@@ -223,7 +237,7 @@ def _by_group(songs: Songs, split_by: str, seed: int, keys: Mapping[str, str]) -
     for genre, counts in songs.items():
         for song in counts:
             sizes[unit[song]][genre] += 1
-    split_of = group_split(sizes, _HELD_OUT_SHARE, seed)
+    split_of = group_split(sizes, seed)
     assignment = _whole_songs(songs, {song: split_of[name] for song, name in unit.items()})
     advice = f"Its {split_by}s also have other genres and could not be assigned: use another seed, or split by song."
     _require_genres(songs, assignment, advice)
@@ -231,21 +245,12 @@ def _by_group(songs: Songs, split_by: str, seed: int, keys: Mapping[str, str]) -
 
 
 def _whole_songs(songs: Songs, split_of: Mapping[str, str]) -> Assignment:
-    assignment: Assignment = {split: {} for split in SPLITS}
-    for counts in songs.values():
-        for song, count in counts.items():
-            assignment[split_of[song]][song] = list(range(count))
-    return _in_order(assignment)
+    return _assignment(
+        (split_of[song], song, range(count)) for counts in songs.values() for song, count in counts.items()
+    )
 
 
-def _in_order(assignment: Assignment) -> Assignment:
-    return {
-        split: {song: sorted(fragments) for song, fragments in sorted(members.items())}
-        for split, members in assignment.items()
-    }
-
-
-def group_split(artists: Mapping[str, Mapping[str, int]], held_out_share: float, seed: int) -> dict[str, str]:
+def group_split(artists: Mapping[str, Mapping[str, int]], seed: int) -> dict[str, str]:
     """Assign whole artists to splits, so that the songs of each genre meet its shares as nearly as possible.
 
     `artists` maps artist → genre → number of songs. The largest artists are assigned first, each to the split with the
@@ -259,7 +264,7 @@ def group_split(artists: Mapping[str, Mapping[str, int]], held_out_share: float,
         waiting.update(genres.keys())
     shares: dict[tuple[str, str], int] = {}  # genre, split → target number of songs
     for genre, count in songs.items():
-        held_out = math.ceil(count * held_out_share)
+        held_out = math.ceil(count * _HELD_OUT_SHARE)
         shares |= {(genre, "train"): count - 2 * held_out, (genre, "val"): held_out, (genre, "test"): held_out}
     filled = dict.fromkeys(shares, 0)
 
@@ -274,7 +279,7 @@ def group_split(artists: Mapping[str, Mapping[str, int]], held_out_share: float,
         )
 
     def order(artist: str) -> tuple[int, bytes]:
-        return -sum(artists[artist].values()), hashlib.sha256(f"{seed}:{artist}".encode()).digest()
+        return -sum(artists[artist].values()), _hash(seed, artist)
 
     split_of: dict[str, str] = {}
     for artist in sorted(artists, key=order):

@@ -133,7 +133,7 @@ def test_splits_are_those_of_earlier_versions() -> None:
     assert digest(split_songs(library(40), "fragment", 7, split_strategy="stable")) == "dcf53ca16dc0a238"
     artists = {f"{genre}{i}": {genre: 1 + i * i % 17} for genre in "abc" for i in range(15)}
     artists |= {f"several {i}": {"a": i + 1, "c": 9 - i} for i in range(6)}
-    assert digest(group_split(artists, 0.1, 7)) == "aeae2823d412f9ee"
+    assert digest(group_split(artists, 7)) == "aeae2823d412f9ee"
 
 
 def spelled(names: list[int], songs: Songs, several_genres: bool) -> dict[str, str]:
