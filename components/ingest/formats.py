@@ -32,11 +32,9 @@ def read_library(source: AnyPath, layout: str = "auto", genres: Sequence[str] = 
 
     `layout` is one of `LAYOUTS`; `auto` detects it. `genres` are the run's genres: they select among several genres
     that FMA or MTG-Jamendo assign to one track, and entries use their spelling whatever the library's. The entries'
-    genres and files are not checked. Raises ValueError if the layout is unknown, the source does not exist or has
-    another layout, or one of its lists is invalid.
+    genres and files are not checked. Raises ValueError if the source does not exist or has another layout, or one of
+    its lists is invalid.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"Expected a layout out of {', '.join(LAYOUTS)}. Received: {layout!r}")
     if not source.exists():
         raise UserError(f"Expected a folder of songs or a list of songs. Received: {source}, which does not exist.")
     if layout == "auto":
@@ -165,7 +163,7 @@ def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
             "none of them. Unpack fma_metadata.zip where fma_small, fma_medium, fma_large or fma_full lies."
         )
     faults: list[Entry] = []
-    titles = _fma_genres(table.with_name("genres.csv"), faults)
+    titles = _fma_genres(table.parent / "genres.csv", faults)
     rows = _rows(table, ",", faults)
     (_, groups), (_, names) = next(rows), next(rows, (2, []))
     pairs = list(zip(groups, names, strict=False))
@@ -315,7 +313,7 @@ def _fma_genres(table: AnyPath, faults: list[Entry]) -> dict[int, str]:
 def _jamendo_splits(table: AnyPath, faults: list[Entry]) -> dict[str, str]:
     splits: dict[str, str] = {}
     for name in ("train", "validation", "test"):
-        part = table.parent / "splits" / "split-0" / f"{table.stem}-{name}.tsv"
+        part = table.parent / "splits" / "split-0" / f"{PurePosixPath(table.name).stem}-{name}.tsv"
         if part.exists():
             splits.update(
                 (cells[0], split_name(name)) for _, cells in itertools.islice(_rows(part, "\t", faults), 1, None)

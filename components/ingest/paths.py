@@ -54,11 +54,6 @@ class RemotePath:
         return self.text.rpartition("/")[2]
 
     @property
-    def stem(self) -> str:
-        """The name without its suffix."""
-        return PurePosixPath(self.name).stem
-
-    @property
     def suffix(self) -> str:
         """The suffix of the name, with its point."""
         return PurePosixPath(self.name).suffix
@@ -72,10 +67,6 @@ class RemotePath:
     def absolute(self) -> RemotePath:
         """Return the address itself: addresses are absolute."""
         return self
-
-    def with_name(self, name: str) -> RemotePath:
-        """Return the address with another last part."""
-        return self.parent / name
 
     def exists(self) -> bool:
         """Tell whether there is a file or a folder."""

@@ -23,8 +23,8 @@ class ScanCache:
     """A SQLite database of scan results; a result is valid while the file's metadata stays the same.
 
     The metadata are device, inode, size and times of local files, and size and time of files in buckets. `state` is a
-    hash of the code and parameters of the scan; results of another state are deleted. A database that cannot be read is
-    replaced.
+    hash of the code and parameters of the scan; results of another state are replaced when their files are scanned. A
+    database that cannot be read is replaced.
     """
 
     def __init__(self, file: Path, state: str) -> None:
@@ -49,11 +49,6 @@ class ScanCache:
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._file, check_same_thread=False)
         try:
-            (state,) = database.execute("PRAGMA user_version").fetchone()
-            wanted = int(self._state[:7], 16)
-            if state != wanted:
-                database.execute("DROP TABLE IF EXISTS scanned")
-                database.execute(f"PRAGMA user_version = {wanted}")
             database.execute(_TABLE)
         except sqlite3.DatabaseError:
             database.close()
@@ -62,7 +57,7 @@ class ScanCache:
 
     def get(self, part: AudioSegment, scan: Callable[[], ScannedFile]) -> ScannedFile:
         """Return the stored result for a song, or call `scan` and store its result."""
-        stamp = _stamp(part)
+        stamp = self._stamp(part)
         if stamp is None:
             return scan()
         with self._lock:
@@ -71,7 +66,7 @@ class ScanCache:
         if row:
             return ScannedFile(**json.loads(row[0]))
         scanned = scan()
-        if _stamp(part, settled=True) == stamp:
+        if self._stamp(part, settled=True) == stamp:
             values = (_key(part), stamp, json.dumps(dataclasses.asdict(scanned)))
             with self._lock:
                 self._database.execute("INSERT OR REPLACE INTO scanned VALUES (?, ?, ?)", values)
@@ -80,19 +75,19 @@ class ScanCache:
                     self._database.commit()
         return scanned
 
+    def _stamp(self, part: AudioSegment, settled: bool = False) -> str | None:
+        """Return the metadata that identify a file's content; None if they are unknown or not settled yet."""
+        try:
+            status = as_path(part.path).stat()
+        except OSError:
+            return None
+        if isinstance(status, Status):
+            return f"{self._state} {status.st_size} {status.st_mtime_ns}"
+        if settled and time.time() - max(status.st_mtime, status.st_ctime) < _SETTLED_SECONDS:
+            return None
+        times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+        return f"{self._state} {status.st_dev} {status.st_ino} {status.st_size} {times}"
+
 
 def _key(part: AudioSegment) -> str:
     return json.dumps([part.path, part.start_seconds, part.end_seconds])
-
-
-def _stamp(part: AudioSegment, settled: bool = False) -> str | None:
-    """Return the metadata that identify a file's content; None if they are unknown or not settled yet."""
-    try:
-        status = as_path(part.path).stat()
-    except OSError:
-        return None
-    if isinstance(status, Status):
-        return f"{status.st_size} {status.st_mtime_ns}"
-    if settled and time.time() - max(status.st_mtime, status.st_ctime) < _SETTLED_SECONDS:
-        return None
-    return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"

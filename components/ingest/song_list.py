@@ -78,19 +78,17 @@ def read_entries(file: AnyPath, *, root: AnyPath, required: Sequence[str]) -> li
     for line, entry in entries.items():
         earlier_line, earlier = first.setdefault(entry.song, (line, entry))
         if difference := _difference(earlier, entry):
-            advice = _SONGS if columns["song"] in table.columns else _ONE_ROW
-            table.faults[line] = f"{difference} in line {earlier_line}. {advice}"
+            table.faults[line] = f"{difference} in line {earlier_line}. {_ONE_ROW}"
     where = identifier(str(file.absolute()), root)
     for line, fault in table.faults.items():
         entries[line] = invalid_row(file, line, fault, where)
     return [entry for _, entry in sorted(entries.items())]
 
 
-_SONGS = (
-    "`song` is what parts of one recording share; a title that several recordings have belongs into another column, "
-    "such as `title`."
+_ONE_ROW = (
+    "Keep one row for each file. `song` is what parts of one recording share, not a title, which belongs into another "
+    "column."
 )
-_ONE_ROW = "Keep one row for each file."
 
 
 def _meanings(table: Table) -> dict[str, str]:

@@ -136,11 +136,7 @@ def read_chunks(file: BinaryIO) -> list[Chunk]:
         if not (name.isascii() and name.decode().isprintable()):
             break
         if name == b"ds64":
-            content = file.read(min(size, 1 << 16))
-            _, long_sizes[b"data"], _, entries = struct.unpack_from("<QQQI", content.ljust(28, b"\0"))
-            for at in range(28, min(28 + 12 * entries, len(content) - 11), 12):
-                key, value = struct.unpack_from("<4sQ", content, at)
-                long_sizes[key] = value
+            _, long_sizes[b"data"] = struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))
         chunks.append(Chunk(name, start, long_sizes.get(name, size) if size == _IN_DS64 else size))
         start = chunks[-1].end
     return chunks

@@ -227,15 +227,6 @@ def test_an_invalid_cell_is_a_fault_of_its_row(write: Write, column: str) -> Non
     assert re.search(message, fault.fault)
 
 
-def test_a_file_with_two_genres_is_told_to_have_one_row_unless_the_list_names_songs(write: Write) -> None:
-    _, fault = read_manifest(write("songs.csv", "file_name,genre\na.mp3,salsa\na.mp3,cumbia\n"))
-    assert fault.fault.endswith(
-        "name one genre. Received: 'cumbia', but 'salsa' in line 2. Keep one row for each file."
-    )
-    _, fault = read_manifest(write("songs.csv", "file_name,genre,song\na.mp3,salsa,x\nb.mp3,cumbia,x\n"))
-    assert "`song` is what parts of one recording share" in fault.fault
-
-
 def test_lines_in_cells_are_counted(write: Write) -> None:
     _, fault = read_manifest(write("songs.csv", 'file_name,genre\n"a\nb",salsa\n,salsa\n'))
     assert fault.song == "songs.csv, line 4"
