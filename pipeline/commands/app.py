@@ -23,6 +23,9 @@ from typer.exceptions import TyperException
 from tumbao import __version__
 from tumbao.components.ingest.download_cache import ensure_home
 from tumbao.components.ingest.formats import LAYOUTS
+from tumbao.components.ingest.paths import as_path
+from tumbao.pipeline.failures import explain
+from tumbao.schema.genres import tidy_genre
 from tumbao.serving.formatting import TerminalConsole
 
 
@@ -57,15 +60,14 @@ app = _Commands(
 
 DEFAULT_WORKSPACE = Path("tumbao-workspace")
 
-Layout = Literal[LAYOUTS]  # type: ignore[valid-type] # the names are defined once, in `formats`
-LayoutOption = Annotated[Layout, Option("--layout", help="Form of the library; auto detects it.")]
+_LAYOUT = Literal[LAYOUTS]  # type: ignore[valid-type] # the names are defined once, in `formats`
+Layout = Annotated[_LAYOUT, Option(help="Form of the library; auto detects it.")]
 
 
 def check_workspace(path: Path) -> Path:
     """Reject a workspace whose path TFX, Beam or TensorFlow would read as a pattern, or could not store."""
     whole = str(path.absolute())
-    wrong = {character for character in whole if character in "*?[\\" or not character.isprintable()}
-    if wrong:
+    if wrong := {character for character in whole if character in "*?[\\" or not character.isprintable()}:
         raise typer.BadParameter(
             "Expected a workspace whose absolute path has none of * ? [ \\ and no control characters, which TFX reads "
             f"as patterns or cannot store. Received: {whole!r}, with {' '.join(sorted(map(repr, wrong)))}. Choose "
@@ -104,8 +106,6 @@ def explained(command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
     except (typer.Exit, typer.Abort, TyperException, BrokenPipeError):
         raise
     except Exception as error:
-        from tumbao.pipeline.failures import explain
-
         values = [one for value in parameters.values() for one in (value if isinstance(value, list) else [value])]
         code, sentence = explain(error, command, [str(value) for value in values if value])
         fail(sentence, code)
@@ -153,37 +153,26 @@ def _main(
         ensure_home()
 
 
-def parse_path(text: str) -> Any:
-    """Parse a path or an address in a bucket."""
-    from tumbao.components.ingest.paths import as_path
-
-    return as_path(text)
-
-
 def parse_existing(text: str) -> Any:
     """Parse a path, which must exist, or an address in a bucket."""
-    if message := missing_path(text):
-        raise typer.BadParameter(message)
-    return parse_path(text)
-
-
-def missing_path(text: str) -> str:
-    """Return the error message for a path that does not exist; empty if it exists or is an address in a bucket."""
-    found = parse_path(text)
-    if not isinstance(found, Path) or found.exists():
-        return ""
-    return f"Path {text!r} does not exist. Expected a folder, a file or an address such as gs://bucket/songs."
+    found = as_path(text)
+    if isinstance(found, Path) and not found.exists():
+        raise typer.BadParameter(
+            f"Path {text!r} does not exist. Expected a folder, a file or an address such as gs://bucket/songs."
+        )
+    return found
 
 
 def check_local(path: Path | None) -> Path | None:
     """Reject an address (whose `//` is shortened to `/` by `Path`), and a path that cannot be written to."""
-    if path is not None and str(path).startswith(("gs:/", "ram:/")):
+    if path is None:
+        return None
+    if str(path).startswith(("gs:/", "ram:/")):
         raise typer.BadParameter(
             f"Expected a path of this machine. Received: {str(path).replace(':/', '://')}. Write it here, then copy it "
             "there, as with `gcloud storage cp --recursive`."
         )
-    if path is not None:
-        require_writable(path)
+    require_writable(path)
     return path
 
 
@@ -195,21 +184,24 @@ def require_writable(path: Path) -> None:
         pass
     except OSError as error:
         raise typer.BadParameter(f"Path {str(path)!r} cannot be written to: {error.strerror}.") from error
-    found = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    whole = path.absolute()
+    found = next(one for one in (whole, *whole.parents) if one.exists())
     reason = ""
-    if not found.is_dir():
-        reason = "is not a folder" if found != path.absolute() else "" if os.access(found, os.W_OK) else "is read-only"
-    else:
+    if found.is_dir():
         try:  # the permissions of a folder do not tell root what its file system takes
             tempfile.TemporaryFile(dir=found).close()
         except OSError as error:
             reason = f"may not be written to ({error.strerror})"
+    elif found != whole:
+        reason = "is not a folder"
+    elif not os.access(found, os.W_OK):
+        reason = "is read-only"
     if reason:
         raise typer.BadParameter(f"Path {str(path)!r} cannot be written to: {found} {reason}.")
 
 
 Library = Annotated[Path, Argument(parser=parse_existing, help="A folder of songs, or a list of songs.")]
-PushedModel = Annotated[Any, Option(parser=parse_path, metavar="<path>", help="Pushed models, or one version.")]
+PushedModel = Annotated[Any, Option(parser=as_path, metavar="<path>", help="Pushed models, or one version.")]
 
 
 def quiet_tensorflow() -> None:
@@ -222,6 +214,4 @@ def quiet_tensorflow() -> None:
 
 def genre_names(genres: str) -> tuple[str, ...]:
     """Split a list of genres at its commas."""
-    from tumbao.schema.genres import tidy_genre
-
     return tuple(tidy_genre(name) for name in genres.split(",") if name.strip())

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from typer import Argument, Option
 
+from tumbao.components.ingest import progress
 from tumbao.pipeline.commands.app import (
     DEFAULT_WORKSPACE,
-    LayoutOption,
+    Layout,
     Library,
     Workspace,
     app,
@@ -24,6 +25,7 @@ from tumbao.pipeline.commands.app import (
     require_pipeline,
     say,
 )
+from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
 from tumbao.serving.formatting import TerminalConsole
@@ -41,7 +43,7 @@ def inspect(
     library: Library,
     out: PageFolder,
     genres: Annotated[str, Option(help="Genres, separated by commas. \\[default: all genres of the library]")] = "",
-    layout: LayoutOption = "auto",
+    layout: Layout = "auto",
 ) -> None:
     """Describe a library on one page, before any training.
 
@@ -51,8 +53,6 @@ def inspect(
     """
     require_pipeline()
     from tumbao.analysis.inspect.page import run_inspect
-    from tumbao.components.ingest import progress
-    from tumbao.pipeline.progress_display import ProgressDisplay
 
     with ProgressDisplay(error_console()) as display, progress.listen(display):
         code = run_inspect(library, out, genre_names(genres), layout, lambda line: display.say(escape(line)))
@@ -64,7 +64,7 @@ def drift(
     new: Annotated[Path, Argument(parser=parse_existing, help="Songs: a folder or a list, also without genres.")],
     out: PageFolder = Path("tumbao-drift"),
     workspace: Workspace = DEFAULT_WORKSPACE,
-    layout: LayoutOption = "auto",
+    layout: Layout = "auto",
 ) -> None:
     """Compare new songs with the training data of the workspace's last run.
 
@@ -72,9 +72,7 @@ def drift(
     """
     require_pipeline()
     from tumbao.analysis.drift.page import PAGE, run_drift, value_of
-    from tumbao.components.ingest import progress
     from tumbao.pipeline.metadata import find_training
-    from tumbao.pipeline.progress_display import ProgressDisplay
 
     with ProgressDisplay(error_console()) as display, progress.listen(display):
         training = find_training(workspace)
@@ -85,18 +83,18 @@ def drift(
             display.say(escape(note))
         for one in songs.rejected:
             display.say(f"  rejected: {escape(one.song)}: {escape(one.reason)}: {escape(one.detail)}")
-    found, label = len(songs.songs) + len(songs.rejected), " (synthetic library)" if songs.synthetic else ""
-    say(f"found {found} = measured {len(songs.songs)} + rejected {len(songs.rejected)}{label}")
+    measured, rejected = len(songs.songs), len(songs.rejected)
+    label = " (synthetic library)" if songs.synthetic else ""
+    say(f"found {measured + rejected} = measured {measured} + rejected {rejected}{label}")
     if comparison is None:
         raise typer.Exit(1)
-    table = Table()
-    for name in ("measure", "training", "new", "distance", "threshold", "verdict"):
-        table.add_column(name, no_wrap=name != "new")
+    names = "measure", "training", "new", "distance", "threshold", "verdict"
+    table = Table(*(Column(name, no_wrap=name != "new") for name in names))
     for measure in comparison.by_distance:
-        values = (escape(value_of(measure, one)) for one in (measure.training, measure.new))
+        values = (escape(value_of(measure, value)) for value in (measure.training, measure.new))
         verdict = "[red]drift[/red]" if measure.drifted else "alike"
-        name, distances = measure.descriptor.name, (f"{measure.distance:.3f}", f"{measure.threshold:.3f}")
-        table.add_row(name, *values, *distances, verdict)
+        distances = f"{measure.distance:.3f}", f"{measure.threshold:.3f}"
+        table.add_row(measure.descriptor.name, *values, *distances, verdict)
     TerminalConsole().print(table)
     say(escape(str(out / PAGE)))
     raise typer.Exit(3 if comparison.drifted else 0)
@@ -121,7 +119,7 @@ def compare(
     out: PageFolder = Path("tumbao-comparison"),
     workspace: Workspace = DEFAULT_WORKSPACE,
     genres: Genres = PAPER_GENRES,
-    layout: LayoutOption = "auto",
+    layout: Layout = "auto",
     weights: Weights = "",
 ) -> None:
     """Train several models on one library, and compare them on one page.
@@ -158,7 +156,7 @@ def curate(
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     genres: Genres = PAPER_GENRES,
-    layout: LayoutOption = "auto",
+    layout: Layout = "auto",
     model: Annotated[str, Option(help="Model that predicts the labels; see `tumbao models`.")] = "vgg16-gap",
     folds: Annotated[int, Option(min=2, help="Folds of the cross-validation.")] = 5,
     seed: Annotated[int, Option(min=0, help="Seed of the cross-validation and of the trainings.")] = 7,
@@ -201,7 +199,6 @@ def fetch(
     """
     from tumbao.datasets.fetch.run import run_fetch
     from tumbao.datasets.fetch.source import RateLimits
-    from tumbao.pipeline.progress_display import ProgressDisplay
 
     limits = RateLimits(sleep_seconds=sleep, kilobytes_per_second=kilobytes_per_second)
     with ProgressDisplay(error_console()) as display:
@@ -223,10 +220,9 @@ def compose(out: Path, songs_per_genre: int, seed: int) -> None:
     """Compose the demo library, with progress on the terminal."""
     require_packages()
     from tumbao.datasets.demo.library import make_library
-    from tumbao.pipeline.progress_display import ProgressDisplay
 
     with ProgressDisplay(error_console()) as display:
         songs = make_library(
-            out, songs_per_genre, seed, progress=lambda done, total, name: display("compose", done, total)
+            out, songs_per_genre, seed, progress=lambda done, total, _: display("compose", done, total)
         )
         display.say(f"{len(songs)} synthetic songs in {escape(str(out))}")

@@ -11,9 +11,10 @@ import typer
 from rich.markup import escape
 from typer import Argument, Option
 
+from tumbao.components.ingest.paths import as_path
 from tumbao.pipeline.commands.app import (
     DEFAULT_WORKSPACE,
-    LayoutOption,
+    Layout,
     PushedModel,
     Workspace,
     app,
@@ -22,7 +23,6 @@ from tumbao.pipeline.commands.app import (
     fail,
     genre_names,
     parse_existing,
-    parse_path,
     quiet_tensorflow,
     require_pipeline,
     say,
@@ -42,10 +42,10 @@ def models() -> None:
 @app.command()
 def explain(
     out: Annotated[Path, Option(callback=check_local, help="Folder to write the page to.")],
-    songs: Annotated[list[Path] | None, Argument(parser=parse_path, help="Songs: files, folders and lists.")] = None,
+    songs: Annotated[list[Path] | None, Argument(parser=as_path, help="Songs: files, folders and lists.")] = None,
     model: PushedModel = DEFAULT_WORKSPACE / "pushed",
     data: Annotated[Any, Option(parser=parse_existing, metavar="<path>", help="Library for neighbours, map.")] = None,
-    layout: LayoutOption = "auto",
+    layout: Layout = "auto",
     workspace: Workspace = DEFAULT_WORKSPACE,
     genres: Annotated[str, Option(help="Genres for activation maximization. \\[default: all of the model's]")] = "",
     seed: Annotated[int, Option(min=0, help="Seed of all random choices.")] = 7,
@@ -74,7 +74,7 @@ def explain(
 
 @app.command()
 def classify(
-    songs: Annotated[list[Path], Argument(parser=parse_path, help="Audio files, folders, and lists of songs.")],
+    songs: Annotated[list[Path], Argument(parser=as_path, help="Audio files, folders, and lists of songs.")],
     model: PushedModel = DEFAULT_WORKSPACE / "pushed",
     as_json: Annotated[bool, Option("--json", help="Print JSON Lines, an object for each song.")] = False,
     as_csv: Annotated[bool, Option("--csv", help="Print CSV, a row for each fragment.")] = False,

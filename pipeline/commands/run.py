@@ -15,6 +15,7 @@ import typer.main
 from rich.markup import escape
 from typer import Argument, Option
 
+from tumbao.components.ingest.paths import is_remote
 from tumbao.pipeline.commands.app import (
     DEFAULT_WORKSPACE,
     Command,
@@ -24,8 +25,7 @@ from tumbao.pipeline.commands.app import (
     check_workspace,
     error_console,
     fail,
-    missing_path,
-    parse_path,
+    parse_existing,
     quiet_tensorflow,
     require_packages,
     require_writable,
@@ -159,10 +159,9 @@ def check_local_config(config: Config) -> None:
         )
     if not config.data.library:
         raise UsageError("Expected a library: --data, or data.library in --config. Received: none")
-    if message := missing_path(config.data.library):
-        raise UsageError(message)
+    parse_existing(config.data.library)
     check_workspace(Path(config.runner.root))
-    if config.registry.push_to and isinstance(parse_path(config.push_to), Path):
+    if config.registry.push_to and not is_remote(config.push_to):
         require_writable(Path(config.push_to))
 
 
