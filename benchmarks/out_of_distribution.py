@@ -87,7 +87,7 @@ def speech(rng: np.random.Generator) -> np.ndarray:
 
 def rock(rng: np.random.Generator) -> np.ndarray:
     """Compose drums with a backbeat, a bass in eighths and power chords."""
-    score = Score(float(rng.uniform(95, 160)), (4, 4), 0, {})
+    score = Score(float(rng.uniform(95, 160)), (4, 4), 0, is_minor=False, facts={})
     drums, bass, guitar = score.track("drums", is_drum=True), score.track("bass", 33), score.track("guitar", 30)
     kicks = strokes((0, 2, 2.5), (36, 36, 36), (112, 104, 90))
     beat = (*kicks, *strokes((1, 3), (38, 38), (116, 116)), *strokes(np.arange(8) / 2, [42] * 8, [80] * 8))

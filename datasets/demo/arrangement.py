@@ -7,6 +7,7 @@ are in quarter notes from the start of the song.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -18,13 +19,7 @@ from tumbao.datasets.demo.score import Note, Score, Track
 _SINGERS = {"choir": 52, "voice": 53, "oboe": 68, "cor anglais": 69, "flute": 73}
 """General MIDI programs that represent the singer, the same in every genre; no genre uses them for its instruments."""
 
-_FULL_SECONDS, _SHORT_SECONDS, _SHORT_SHARE = (92.0, 104.0), (66.0, 88.0), 1 / 8
-
-_JITTER_SECONDS, _VELOCITY_SPREAD, _DRIFT = (0.005, 0.016), (5.0, 12.0), (0.0, 0.015)
-"""Ranges of a band's timing, dynamics and tempo, see `Score.humanise`."""
-
-_LEFT_OUT, _GHOSTS = (0.02, 0.25), (0.02, 0.2)
-"""Ranges of the shares of strokes that a drum leaves out and adds."""
+_TONICS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 Cell = tuple[tuple[float, float], ...]
 """A rhythm: (start, duration) pairs in quarter notes."""
@@ -42,10 +37,7 @@ def pick(rng: np.random.Generator, options: Sequence[Choice]) -> Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Motif:
-    """A rhythm with a contour.
-
-    `steps` are scale steps from each note to the next, the first from the current pitch. `beats` is the length.
-    """
+    """A rhythm of `beats` with a contour: scale steps from each note to the next, the first from the current pitch."""
 
     rhythm: Cell
     steps: tuple[int, ...]
@@ -61,11 +53,6 @@ class Arrangement:
     score: Score
     sections: list[Section]
     stage: int
-
-    @property
-    def end(self) -> float:
-        """End of the last section."""
-        return self.sections[-1].end
 
     def seat(self, name: str, program: int = 0, level: int = 90, pan: int = 64, is_drum: bool = False) -> Track:
         """Add an empty track; level and pan (0 to 127) vary slightly, and pan is mirrored in half of the songs.
@@ -98,7 +85,6 @@ class Arrangement:
         return pick(self.rng, ((a, a, b, a), (a, b, a, b), (a, a, b, c)))
 
     def _motif(self, cells: Sequence[Cell], beats: float) -> Motif:
-        """Invent a motif of two rhythm cells."""
         first, second = (pick(self.rng, cells) for _ in range(2))
         rhythm = first + tuple((start + beats, duration) for start, duration in second)
         drift = int(self.rng.choice([-1, 1]))
@@ -127,25 +113,20 @@ class Arrangement:
         length = phrase_bars * section.bar_beats
         for start in np.arange(section.start, section.end - 1e-6, length).tolist():
             stop = min(start + length, section.end) - rest_beats
-            sung += self._phrase(section, motifs, (start, stop), (low, high), velocity)
+            sung += self._phrase(section, motifs, start, stop, low, high, velocity)
         track.notes += sung
         return sung
 
     def _phrase(
-        self,
-        section: Section,
-        motifs: Sequence[Motif],
-        span: tuple[float, float],
-        register: tuple[int, int],
-        velocity: float,
+        self, section: Section, motifs: Sequence[Motif], start: float, end: float, low: int, high: int, velocity: float
     ) -> list[Note]:
         """Realise motifs in turn over the chords of a section, as one voice without overlaps."""
-        (start, end), (low, high) = span, register
         pitch = nearest(section.chord_at(start).tones, (low + high) / 2 + self.rng.integers(-3, 4), low, high)
         notes: list[Note] = []
-        at, turn = start, 0
-        while at < end - 1e-6:
-            motif = motifs[turn % len(motifs)]
+        at = start
+        for motif in itertools.cycle(motifs):
+            if at >= end - 1e-6:
+                break
             closing = at + motif.beats >= end - 1e-6
             rhythm = motif.rhythm[: max(2, len(motif.rhythm) * 2 // 3)] if closing else motif.rhythm
             for order, ((offset, duration), step) in enumerate(zip(rhythm, motif.steps, strict=False)):
@@ -161,7 +142,6 @@ class Arrangement:
                 accent = 8 if offset % 1 == 0 else -4
                 notes.append(Note(beat, duration * 0.92, pitch, int(velocity + accent)))
             at += motif.beats
-            turn += 1
         return notes
 
     def harmonise(
@@ -189,17 +169,17 @@ class Arrangement:
         ending = str(pick(self.rng, ("hit", "ring", "fade")))
         tonic = self.key.chord("i" if self.key.mode == "minor" else "I")
         length = {"hit": 0.6, "ring": 3.0, "fade": 1.5}[ending] * self.score.quarter_bpm / 60
-        bass.add(self.end, length, nearest(tonic.tones[:1], 38, 30, 45), 96)
+        bass.add(self.sections[-1].end, length, nearest(tonic.tones[:1], 38, 30, 45), 96)
         for track in harmony:
-            track.chord(self.end, length, voicing(tonic, 64), 88)
+            track.chord(self.sections[-1].end, length, voicing(tonic, 64), 88)
         for track in self.score.tracks:
             if track.name in last:
-                track.add(self.end, 0.2, *last[track.name])
+                track.add(self.sections[-1].end, 0.2, *last[track.name])
         if ending == "fade":
             self._fade()
         self._vary_strokes(subdivision / 2)
-        jitter, spread = self.rng.uniform(*_JITTER_SECONDS), self.rng.uniform(*_VELOCITY_SPREAD)
-        self.score.humanise(swing, subdivision, jitter, spread, self.rng.uniform(*_DRIFT), self.rng)
+        jitter, spread, drift = (self.rng.uniform(*limits) for limits in ((0.005, 0.016), (5, 12), (0, 0.015)))
+        self.score.humanise(swing, subdivision, jitter, spread, drift, self.rng)
         self.score.tracks = [track for track in self.score.tracks if track.notes]
         self.score.facts |= {
             "form": [f"{section.name} {section.bars}" for section in self.sections],
@@ -217,7 +197,7 @@ class Arrangement:
         for track in self.score.tracks:
             if not track.is_drum or track.name == "claves":
                 continue
-            less, more = self.rng.uniform(*_LEFT_OUT), self.rng.uniform(*_GHOSTS)
+            less, more = self.rng.uniform(0.02, 0.25), self.rng.uniform(0.02, 0.2)
             chances = self.rng.random((len(track.notes), 2))
             taken = {round(note.start / step) for note in track.notes}
             kept = []
@@ -225,17 +205,17 @@ class Arrangement:
                 if leave >= less * (1.5 - note.velocity / 127):
                     kept.append(note)
                 beat = note.start + (step if ghost < more / 2 else -step)
-                if ghost < more and 0 < beat < self.end and round(beat / step) not in taken:
+                if ghost < more and 0 < beat < self.sections[-1].end and round(beat / step) not in taken:
                     kept.append(Note(beat, note.duration, note.pitch, max(12, int(note.velocity * 0.6))))
             track.notes = kept
 
     def _fade(self) -> None:
         """Fade all tracks out over the last eighth of the song."""
-        start = self.end * 7 / 8
+        start = self.sections[-1].end * 7 / 8
         for track in self.score.tracks:
             for index, note in enumerate(track.notes):
                 if note.start > start:
-                    left = max(0.2, 1 - 0.8 * (note.start - start) / (self.end - start))
+                    left = max(0.2, 1 - 0.8 * (note.start - start) / (self.sections[-1].end - start))
                     track.notes[index] = dataclasses.replace(note, velocity=max(1, int(note.velocity * left)))
 
 
@@ -268,8 +248,8 @@ def begin(
     chosen = {name: pick(rng, options) for name, options in changes[key.mode].items()}
     bar_beats = meter[0] * 4 / meter[1]
     stage = int(rng.choice([-1, 1]))
-    facts = {"bpm": round(bpm, 1), "meter": f"{meter[0]}/{meter[1]}", "key": key.name, "mode": key.mode}
-    score = Score(bpm * pulse_beats, meter, key.number, facts)
+    facts = {"bpm": round(bpm, 1), "meter": f"{meter[0]}/{meter[1]}", "key": _TONICS[key.tonic], "mode": key.mode}
+    score = Score(bpm * pulse_beats, meter, key.tonic, key.mode == "minor", facts)
     sections, start = [], 0.0
     for (name, _), bars in zip(form, _lengths(rng, form, unit_bars, bar_beats * 60 / score.quarter_bpm), strict=True):
         sections.append(Section(name, start, bars, bar_beats, key.progression(chosen.get(name, chosen["any"]))))
@@ -280,8 +260,8 @@ def begin(
 def _lengths(rng: np.random.Generator, form: Form, unit_bars: int, bar_seconds: float) -> list[int]:
     """Choose the bars of each section: about 92 to 104 seconds in total, or 66 to 88 in one song of eight."""
     unit_seconds = unit_bars * bar_seconds
-    shortest, longest = _SHORT_SECONDS if rng.random() < _SHORT_SHARE else _FULL_SECONDS
-    low, high = (int(np.ceil(shortest / unit_seconds)), int(longest / unit_seconds))
+    shortest, longest = (66, 88) if rng.random() < 1 / 8 else (92, 104)
+    low, high = int(np.ceil(shortest / unit_seconds)), int(longest / unit_seconds)
     units = int(rng.integers(low, max(low, high) + 1))
     weights = np.array([weight for _, weight in form], float)
     exact = weights / weights.sum() * units

@@ -12,9 +12,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 _DEGREES = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
-_NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _MAJOR, _MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
-_SYMBOL = re.compile(r"(b?)([ivIV]+)(maj7|7|o)?$")
+_SYMBOL = re.compile(r"(b?)([ivIV]+)(maj7|7|o|)")
 
 
 @functools.cache
@@ -51,28 +50,15 @@ class Key:
     tonic: int
     mode: str
 
-    @property
-    def name(self) -> str:
-        """Name of the tonic, such as "Bb"."""
-        return _NAMES[self.tonic]
-
-    @property
-    def number(self) -> int:
-        """Key number as in pretty_midi: 0 to 11 major, 12 to 23 minor."""
-        return self.tonic + 12 * (self.mode == "minor")
-
     def chord(self, symbol: str) -> Chord:
         """Parse a chord symbol: a Roman numeral, lower case for minor, with "b" before and "7", "maj7" or "o" after it.
 
         Degrees are those of the tonic's major scale.
         """
-        match = _SYMBOL.match(symbol)
-        if match is None or match[2].lower() not in _DEGREES:
-            raise ValueError(f"Expected a chord as a degree, such as i, bVII or V7. Received: {symbol!r}")
-        flat, degree, colour = match.groups()
+        ((flat, degree, colour),) = _SYMBOL.findall(symbol)
         root = self.tonic + _DEGREES[degree.lower()] - (flat == "b")
         steps = [0, 3 if degree.islower() else 4, 6 if colour == "o" else 7]
-        steps += {"7": [10], "maj7": [11]}.get(colour or "", [])
+        steps += {"7": [10], "maj7": [11]}.get(colour, [])
         return Chord(tuple((root + step) % 12 for step in steps))
 
     def progression(self, text: str) -> tuple[tuple[Chord, ...], ...]:
@@ -94,11 +80,7 @@ def scale(key: Key, chord: Chord) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A section of a song.
-
-    `chords` holds the chords of each bar of the progression, which share the bar equally. The progression repeats until
-    the section ends.
-    """
+    """A section of a song; `chords` holds those of each bar of the progression, which repeats until the end."""
 
     name: str
     start: float
@@ -150,14 +132,12 @@ def voicing(chord: Chord, centre: float, previous: tuple[int, ...] | None = None
     The voices move as little as possible from those of `previous`. Seventh chords have no fifth.
     """
     tones = chord.tones if len(chord.tones) == 3 else (chord.tones[0], chord.tones[1], chord.tones[3])
-    candidates = []
-    for order in itertools.permutations(tones):
-        for start in range(int(centre) - 12, int(centre) + 8):
-            if start % 12 == order[0]:
-                pitches = [start]
-                for tone in order[1:]:
-                    pitches.append(pitches[-1] + ((tone - pitches[-1]) % 12 or 12))
-                candidates.append(tuple(pitches))
+    candidates = [
+        (low, (middle := low + ((second - low) % 12 or 12)), middle + ((third - middle) % 12 or 12))
+        for first, second, third in itertools.permutations(tones)
+        for low in range(int(centre) - 12, int(centre) + 8)
+        if low % 12 == first
+    ]
 
     def cost(pitches: tuple[int, ...]) -> tuple[float, tuple[int, ...]]:
         motion = sum(abs(a - b) for a, b in zip(pitches, previous, strict=True)) if previous else 0

@@ -47,10 +47,9 @@ _COMPLEMENTS = (
 
 
 def compose(genre: str, index: int, seed: int) -> Score:
-    """Compose one song; `index` is its number within the genre, from 0.
+    """Compose one song; `index` is its number within the genre, from 0; `facts` describe it.
 
-    A library holds the first songs of a genre; any other index is a song new to it. `facts` holds title, tempo, key,
-    form and details of the genre. Raises ValueError if the genre is unknown.
+    A library holds the first songs of a genre; any other index is a song new to it.
     """
     if genre not in _COMPOSERS:
         raise ValueError(f"No such genre in the demo library. Expected one of {', '.join(GENRES)}. Received: {genre!r}")
@@ -62,11 +61,7 @@ def compose(genre: str, index: int, seed: int) -> Score:
 
 
 def compose_file(path: Path, genre: str, index: int, seed: int) -> Path:
-    """Compose one song and write it as MP3 (stereo, 44,100 Hz, 65 to 110 s).
-
-    An index beyond those of a library makes a song that is not in its training data. The folder is created if missing;
-    an existing file is replaced only when the new one is complete.
-    """
+    """Compose one song and write it as MP3 (stereo, 44,100 Hz, 65 to 110 s), in a folder that is created if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_mp3(path, waveform(compose(genre, index, seed).midi()))
     return path
@@ -79,11 +74,7 @@ def make_library(
     workers: int | None = None,
     progress: Progress = lambda done, total, name: None,
 ) -> list[Path]:
-    """Compose the library in `out` (`<genre>/<song>.mp3` and `library.json`); existing songs of the same library stay.
-
-    Each song depends only on seed (0 or more), genre and number. `workers` defaults to the number of processors.
-    Returns all songs by genre and number. Raises UserError if `out` holds another library.
-    """
+    """Compose the library in `out`; existing songs of the same library stay. Returns all songs by genre and number."""
     header = {"synthetic": True, "generator": "tumbao demo-library", "version": VERSION}
     header |= {"seed": seed, "songs_per_genre": songs_per_genre}
     songs = _listed(out, header)

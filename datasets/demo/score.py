@@ -17,7 +17,7 @@ TICKS_PER_BEAT = 480
 LEVEL, PAN = 7, 10
 """MIDI controllers."""
 
-_TIMING_MEMORY, _LEVEL_MEMORY, _TEMPO_MEMORY = 0.8, 0.8, 0.9
+_PLAYER_MEMORY, _TEMPO_MEMORY = 0.8, 0.9
 """Correlation of a player's deviations from one note to the next, and of the tempo every four quarter notes."""
 
 
@@ -42,11 +42,7 @@ def strokes(starts: Iterable[float], pitches: Iterable[int], velocities: Iterabl
 
 @dataclasses.dataclass
 class Track:
-    """One instrument.
-
-    `program` is the General MIDI program counted from 0, and 0 for drums. `level` and `pan` (0 is left, 127 is right)
-    are the values of MIDI controllers. `notes` may be in any order. `looseness` multiplies deviations of timing.
-    """
+    """One instrument: General MIDI program from 0, values of controllers; `looseness` multiplies its delays."""
 
     name: str
     program: int = 0
@@ -83,14 +79,12 @@ def _wander(rng: np.random.Generator, steps: int, memory: float) -> np.ndarray:
 
 @dataclasses.dataclass
 class Score:
-    """A song; `key_number` is 0 to 11 for major from C, 12 to 23 for minor from C; `facts` go to `library.json`.
-
-    `tempos` are the changes of tempo after the start: beat and quarter notes a minute.
-    """
+    """A song; `tonic` is 0 (C) to 11; `facts` go to `library.json`; `tempos` are changes of tempo: beat and tempo."""
 
     quarter_bpm: float
     meter: tuple[int, int]
-    key_number: int
+    tonic: int
+    is_minor: bool
     facts: dict[str, Any]
     tracks: list[Track] = dataclasses.field(default_factory=list)
     tempos: list[tuple[float, float]] = dataclasses.field(default_factory=list)
@@ -120,10 +114,10 @@ class Score:
             track.notes.sort(key=lambda note: (note.start, note.pitch))
             grid = np.array([note.start for note in track.notes]) / subdivision
             swung = (np.round(grid) % 2 == 1) & (np.abs(grid - np.round(grid)) < 1e-3)
-            late = rng.normal(0, 0.5) + 0.8 * _wander(rng, len(grid), _TIMING_MEMORY) + 0.6 * rng.normal(size=len(grid))
+            late = rng.normal(0, 0.5) + 0.8 * _wander(rng, len(grid), _PLAYER_MEMORY) + 0.6 * rng.normal(size=len(grid))
             jitter = np.clip(late, -3, 3) * jitter_seconds * track.looseness * beats_per_second
             starts = np.maximum(0, (grid + swing * swung) * subdivision + jitter)
-            louder = 0.7 * _wander(rng, len(grid), _LEVEL_MEMORY) + 0.7 * rng.normal(size=len(grid))
+            louder = 0.7 * _wander(rng, len(grid), _PLAYER_MEMORY) + 0.7 * rng.normal(size=len(grid))
             velocities = np.array([note.velocity for note in track.notes]) + velocity_spread * louder
             velocities = np.clip(np.round(velocities), 12, 127)
             track.notes = [
@@ -139,9 +133,8 @@ class Score:
         song = symusic.Score(TICKS_PER_BEAT)
         song.tempos.extend(symusic.Tempo(_tick(beat), qpm) for beat, qpm in ((0.0, self.quarter_bpm), *self.tempos))
         song.time_signatures.append(symusic.TimeSignature(0, *self.meter))
-        tonic, minor = self.key_number % 12, self.key_number // 12
-        sharps = ((tonic + 3 * minor) * 7 + 5) % 12 - 5
-        song.key_signatures.append(symusic.KeySignature(0, sharps, minor))
+        sharps = ((self.tonic + 3 * self.is_minor) * 7 + 5) % 12 - 5
+        song.key_signatures.append(symusic.KeySignature(0, sharps, int(self.is_minor)))
         for track in self.tracks:
             player = symusic.Track(track.name, track.program, track.is_drum)
             player.controls.extend(

@@ -7,12 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 
 from tumbao.datasets.demo.library import compose, compose_file, make_library
-from tumbao.datasets.demo.render import waveform
 from tumbao.schema.genres import GENRES
 
 
@@ -41,13 +39,6 @@ def test_songs_are_reproducible_and_differ_by_genre_index_and_seed() -> None:
 def test_an_unknown_genre_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Expected one of bachata, .*Received: 'polka'"):
         compose("polka", 0, 7)
-
-
-def test_rendering_does_not_depend_on_songs_rendered_before() -> None:
-    songs = [compose("vallenato", index, seed=7).midi() for index in (1, 3)]
-    alone = waveform(songs[1])
-    waveform(songs[0])
-    np.testing.assert_array_equal(waveform(songs[1]), alone)
 
 
 def test_a_song_is_written_to_a_new_folder(tmp_path: Path) -> None:
