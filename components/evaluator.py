@@ -172,7 +172,7 @@ def push_summary(evaluation: str) -> str:
     """Describe the accuracy of a blessed model in a sentence."""
     figure = read_figures(evaluation, ACCURACY)[OVERALL]
     baseline = "there is no baseline" if figure.baseline is None else f"the baseline's is {figure.baseline:.3f}"
-    return f"passed every check: accuracy {figure.value:.3f}, {baseline}"
+    return f"passed every check: accuracy {figure.value:.3f} by the Evaluator, {baseline}"
 
 
 def gate_failure(evaluation: str) -> str:

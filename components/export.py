@@ -16,8 +16,8 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from tumbao.components.evaluation.metrics import Evaluation, scores
 from tumbao.components.evaluation.run_data import count_by_split
-from tumbao.components.evaluator import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.final_model import FinalFigures, TrainedOn, read_rule, read_trained_on
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs
@@ -25,7 +25,7 @@ from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import spread
 from tumbao.components.ingest.tables import json_lines
 from tumbao.components.model_registry import TESTED_MODEL, fingerprint
-from tumbao.components.song_evaluation import SongFigures, read_song_metrics
+from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, read_song_metrics
 from tumbao.components.song_gate import SongDecision, read_decision
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -61,7 +61,6 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     trained: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
     examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     ingested: tfx.dsl.components.InputArtifact[IngestedSongs],
-    evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
     figures: tfx.dsl.components.InputArtifact[SongFigures],
     tested: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
     final_figures: tfx.dsl.components.InputArtifact[FinalFigures],
@@ -83,10 +82,8 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         Records with mel images; those of the training split calibrate the full-integer model.
     ingested : IngestedSongs
         Songs of the training data.
-    evaluation : ModelEvaluation
-        Metrics of the Evaluator.
     figures : SongFigures
-        Output of SongEvaluation, with the calibration.
+        Output of SongEvaluation, with the calibration and the predictions for the metrics.
     tested : Model
         Output of the Trainer, which the Evaluator judged; only its fingerprint is read.
     final_figures : FinalFigures
@@ -121,7 +118,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         versions[TESTED_MODEL] = fingerprint(path_utils.serving_model_path(tested.uri))
         trained_on = read_trained_on(final_figures.uri)
         info = dataclasses.replace(
-            _describe(spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions, trained_on),
+            _describe(spec, manifests, f"{ingested.uri}/ingested.jsonl", figures.uri, versions, trained_on),
             calibration=read_song_metrics(figures.uri).calibration,
             out_of_distribution=read_rule(final_figures.uri),
             decision=read_decision(decision.uri).outcome,
@@ -135,10 +132,11 @@ def EdgeExport(  # noqa: N802 - TFX names components so
 
 
 def _describe(
-    spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str], trained_on: TrainedOn
+    spec: MelSpec, manifests: str, ingested: str, figures: str, versions: dict[str, str], trained_on: TrainedOn
 ) -> ModelInfo:
     library = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())
     counts = count_by_split(json_lines(ingested), library["genres"]).values()
+    tested = scores(Evaluation.of_test_split(library["genres"], json_lines(f"{figures}/{PREDICTIONS_FILE}")))
     return ModelInfo(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         genres=tuple(library["genres"]),
@@ -153,10 +151,7 @@ def _describe(
             composed_weight=trained_on.composed_weight,
         ),
         split=Split(library["protocol"], library["leaky"], library["seed"]),
-        metrics={
-            f"test_{name}": read_figures(evaluation, metric)[OVERALL].value
-            for name, metric in (("accuracy", ACCURACY), ("loss", LOSS))
-        },
+        metrics={"test_accuracy": tested.accuracy.value, "test_loss": tested.loss},
         files={},
         versions=versions,
         fitted_on=tuple(trained_on.splits),

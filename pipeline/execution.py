@@ -109,7 +109,7 @@ def execute(
         outcome="failed" if error else decision.outcome,
         sentence=error or decision.sentence,
         songs=report.catalog.ingested if report.catalog else 0,
-        accuracy=gate.accuracy if gate else None,
+        accuracy=report.evaluation.accuracy if report.evaluation else None,
         blessed=bool(gate and gate.blessed and mobile_check and mobile_check.blessed),
         pushed_to=(report.push.pushed_to or "") if report.push else "",
     )

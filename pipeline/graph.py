@@ -76,7 +76,6 @@ def build(
         trained=final.outputs["model"],
         examples=songs.outputs["examples"],
         ingested=songs.outputs["ingested"],
-        evaluation=evaluator.outputs["evaluation"],
         figures=song_evaluation.outputs["figures"],
         tested=trainer.outputs["model"],
         final_figures=final.outputs["final_figures"],

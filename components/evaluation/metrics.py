@@ -93,6 +93,11 @@ class Evaluation:
         )
         return cls(tuple(genres), labels, probabilities, songs)
 
+    @property
+    def accuracy(self) -> float:
+        """Share of correctly classified fragments."""
+        return float((self.probabilities.argmax(axis=1) == self.labels).mean())
+
 
 @dataclass(frozen=True)
 class GenreScore:

@@ -159,11 +159,6 @@ class Gate:
     rows: tuple[GateRow, ...]
 
     @property
-    def accuracy(self) -> float | None:
-        """The accuracy that was compared with a threshold; None where no threshold is on accuracy."""
-        return next((row.value for row in self.rows if row.metric == "accuracy"), None)
-
-    @property
     def failures(self) -> str:
         """Description of the thresholds that were not reached."""
         reasons = [row.reason for row in self.rows if not row.passed]

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.components.evaluations import write_metrics
-from tumbao.components.evaluator import ACCURACY, LOSS
 from tumbao.components.export import _describe
 from tumbao.components.final_model import TrainedOn
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import spread, to_example, to_png
+from tumbao.components.song_evaluation import PREDICTIONS_FILE
 from tumbao.schema.mel_spec import MelSpec
 
 COLOURS = palette(MelSpec())
@@ -58,11 +57,20 @@ def test_songs_with_fragments_are_counted_once(tmp_path: Path) -> None:
         {"genre": "salsa", "song": song, "split": split, "fragments": fragments} for song, split, fragments in lines
     ]
     (tmp_path / "ingested.jsonl").write_text("\n".join(map(json.dumps, told)))
-    library = {"library": "l", "synthetic": True, "genres": ["salsa"], "protocol": "song", "leaky": False, "seed": 7}
+    library = {
+        "library": "l",
+        "synthetic": True,
+        "genres": ["salsa", "son"],
+        "protocol": "song",
+        "leaky": False,
+        "seed": 7,
+    }
     (tmp_path / "catalog.json").write_text(json.dumps(library))
-    write_metrics(tmp_path, {"": {(ACCURACY, ""): 0.5, (LOSS, ""): 0.5}})
+    answers = [{"split": "test", "song": "d", "label": 0, "probabilities": one} for one in ([0.5, 0.5], [0.25, 0.75])]
+    (tmp_path / PREDICTIONS_FILE).write_text("\n".join(map(json.dumps, answers)))
     info = _describe(
         MelSpec(), str(tmp_path), str(tmp_path / "ingested.jsonl"), str(tmp_path), {}, TrainedOn((), 0, 0.0)
     )
     assert info.training_data.songs == {"train": 1, "val": 1, "test": 1}
     assert info.training_data.fragments == {"train": 5, "val": 1, "test": 4}
+    assert info.metrics == {"test_accuracy": 0.5, "test_loss": pytest.approx(-np.log([0.5, 0.25]).mean())}

@@ -106,10 +106,10 @@ def test_a_blessed_model_becomes_the_newest_version_and_is_logged(bench: Workben
     assert Path(destination, "assets.extra", "report.html").read_text() == "A report"
     assert not Path(bench.registry, first, "assets.extra", "model_card.md").exists()
     one, event = bench.log
-    assert (one.replaces, one.why) == ("", "passed every check: accuracy 0.900, there is no baseline")
+    assert (one.replaces, one.why) == ("", "passed every check: accuracy 0.900 by the Evaluator, there is no baseline")
     assert (event.what, event.version, event.replaces) == (PUSHED, second, first)
     assert (event.model, event.accuracy) == ("vgg16", 0.9)
-    assert event.why == "passed every check: accuracy 0.900, the baseline's is 0.850"
+    assert event.why == "passed every check: accuracy 0.900 by the Evaluator, the baseline's is 0.850"
     assert event.fingerprint == model_registry.fingerprint(destination)
 
 
