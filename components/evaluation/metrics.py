@@ -220,19 +220,12 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """Description of the outcome."""
-        differing = self.only_first + self.only_second
-        if not differing:
-            return f"“{self.first}” and “{self.second}” are correct on the same songs: there is no difference to test."
-        found = (
-            f"Only “{self.first}” is correct on {self.only_first} song{'' if self.only_first == 1 else 's'}, "
-            f"only “{self.second}” on {self.only_second} (p = {self.p_value:.3f})"
+        better = self.first if self.only_first > self.only_second else self.second
+        outcome = f"significant, “{better}” is better" if self.p_value < SIGNIFICANCE else "not significant"
+        return (
+            f"Songs on which only “{self.first}” is correct: {self.only_first}; only “{self.second}”: "
+            f"{self.only_second} (p = {self.p_value:.3f}). The difference is {outcome}."
         )
-        if self.p_value < SIGNIFICANCE:
-            better = self.first if self.only_first > self.only_second else self.second
-            return f"{found}: the difference is significant, “{better}” is better."
-        if differing < 6:
-            return f"{found}: the difference is not significant; it cannot be with fewer than 6 differing songs."
-        return f"{found}: the difference is not significant."
 
 
 @dataclass(frozen=True)

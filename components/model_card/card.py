@@ -53,7 +53,6 @@ PACKAGES = (
 )
 """Packages whose versions are shown in the card and the report."""
 
-_BLOCK = 1 << 20
 _BREAKS = re.compile(r"[\r\n\t\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _MARKS = re.compile(r"([\\`*_\[\]<>|~$]|&(?=#?\w+;))")
 
@@ -78,6 +77,7 @@ class Mistake(NamedTuple):
 
     song: str
     number: int  # in SongEvaluation's predictions
+    truth: str
     answer: str
     confidence: float
     of_truth: float
@@ -147,14 +147,14 @@ class Card:
     def genres(self) -> list[Genre]:
         """The genres, in the order of the model's outputs."""
         counts = count_by_split(self.ingested, self.info.genres)
-        mistakes = sorted(self._mistakes(), key=lambda one: -one[1].confidence)
+        mistakes = sorted(self._mistakes(), key=lambda one: -one.confidence)
         labels, predicted = self.evaluation.labels, self.evaluation.probabilities.argmax(axis=1)
         genres = []
         for label, genre in enumerate(self.info.genres):
             songs = {part["song"] for part in self.ingested if part["genre"] == genre and part["fragments"]}
             signed = Counter(artist_key(self.artists.get(song, "")) for song in songs)
             unsigned = signed.pop("", 0)
-            own, tested = [one for truth, one in mistakes if truth == label], counts[genre]["test"].songs
+            own, tested = [one for one in mistakes if one.truth == genre], counts[genre]["test"].songs
             fragments = labels == label
             right = predicted[fragments] == label
             genres.append(
@@ -171,17 +171,24 @@ class Card:
             )
         return genres
 
-    def _mistakes(self) -> Iterator[tuple[int, Mistake]]:
-        """Classify the test songs as the product does; yield the label of each misclassified one too."""
+    def _mistakes(self) -> Iterator[Mistake]:
+        """Classify the test songs as the product does."""
         songs = by_song(one for one in self.predictions if one["split"] == "test")
         numbers = {one["song"]: one["number"] for one in self.predictions}
         answers = song_probabilities([own for own, _ in songs.values()], self.songs.calibration.temperature)
         for (name, (own, truth)), answer in zip(songs.items(), answers, strict=True):
             genre = int(answer.argmax())
             if genre != truth:
-                wrong = int((own.argmax(axis=1) != truth).sum())
-                sure = float(answer[genre]), float(answer[truth])
-                yield truth, Mistake(name, numbers[name], self.info.genres[genre], *sure, wrong, len(own))
+                yield Mistake(
+                    song=name,
+                    number=numbers[name],
+                    truth=self.info.genres[truth],
+                    answer=self.info.genres[genre],
+                    confidence=float(answer[genre]),
+                    of_truth=float(answer[truth]),
+                    wrong_fragments=int((own.argmax(axis=1) != truth).sum()),
+                    fragments=len(own),
+                )
 
 
 def content(folder: str) -> tuple[int, int, str]:
@@ -192,7 +199,7 @@ def content(folder: str) -> tuple[int, int, str]:
     for path in sorted(paths, key=str.encode):
         digest = hashlib.sha256()
         with tf.io.gfile.GFile(path, "rb") as file:
-            while block := file.read(_BLOCK):
+            while block := file.read(1 << 20):
                 digest.update(block)
                 size += len(block)
         lines.update(f"{digest.hexdigest()}  {path[len(root) + 1 :]}\n".encode())
@@ -239,7 +246,7 @@ def _rendered(name: str, card: Card) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=lambda value: value if isinstance(value, Markup) else Markup(_plain(str(value))),
+        finalize=_escaped,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -247,26 +254,19 @@ def _rendered(name: str, card: Card) -> str:
     )
     environment.filters |= {"decimal": decimal, "megabytes": megabytes, "percent": percent}
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
-    synthetic = card.info.training_data.synthetic
-    text = environment.get_template(
-        name
-    ).render(
+    text = environment.get_template(name).render(
         card=card,
-        synthetic=synthetic,
+        synthetic=card.info.training_data.synthetic,
         leaky=card.info.split.leaky,
         library=card.info.training_data.library,
         splits=SPLITS,
-        mistakes=[  # by name only if the library is synthetic, so that no private library is disclosed
-            (one.song if synthetic else one.number, genre.score.genre, one)
-            for genre in card.genres
-            for one in genre.mistakes[:EXAMPLES]
-        ],
+        mistakes=[one for genre in card.genres for one in genre.mistakes[:EXAMPLES]],
     )
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def _plain(text: str) -> str:
-    return _MARKS.sub(r"\\\1", _BREAKS.sub(" ", text))
+def _escaped(value: object) -> Markup:
+    return value if isinstance(value, Markup) else Markup(_MARKS.sub(r"\\\1", _BREAKS.sub(" ", str(value))))
 
 
 def _framed(tokens: Sequence[Token]) -> Iterator[Token]:

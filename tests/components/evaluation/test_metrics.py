@@ -41,17 +41,15 @@ def test_rules_are_compared_song_by_song(metrics: SongMetrics) -> None:
     paper = metrics.comparisons[0]
     assert (paper.first, paper.second, paper.only_first, paper.only_second) == ("sum", "votes", 3, 1)
     assert paper.p_value == pytest.approx(binomtest(3, 4).pvalue)
-    assert paper.sentence.startswith("Only “sum” is correct on 3 songs, only “votes” on 1 (p = 0.625)")
+    assert paper.sentence.startswith("Songs on which only “sum” is correct: 3; only “votes”: 1 (p = 0.625).")
 
 
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        ((0, 0), "correct on the same songs: there is no difference to test"),
-        ((1, 0), "the difference is not significant; it cannot be with fewer than 6"),
-        ((6, 3), "the difference is not significant."),
-        ((9, 1), "the difference is significant, “sum” is better"),
-        ((1, 9), "the difference is significant, “votes” is better"),
+        ((0, 0), "The difference is not significant."),
+        ((9, 1), "The difference is significant, “sum” is better."),
+        ((1, 9), "The difference is significant, “votes” is better."),
     ],
 )
 def test_the_outcome_is_described(counts: tuple[int, int], words: str) -> None:
