@@ -30,10 +30,8 @@ _METADATA = (".csv", ".jsonl", ".parquet")
 def read_library(source: AnyPath, layout: str = "auto", genres: Sequence[str] = ()) -> SongList:
     """List the songs of a folder or of a list of songs.
 
-    `layout` is one of `LAYOUTS`; `auto` detects it. `genres` are the run's genres: they select among several genres
-    that FMA or MTG-Jamendo assign to one track, and entries use their spelling whatever the library's. The entries'
-    genres and files are not checked. Raises ValueError if the source does not exist or has another layout, or one of
-    its lists is invalid.
+    `genres` are the run's genres: they select among several that FMA or MTG-Jamendo assign to one track, and entries
+    use their spelling. The entries' genres and files are not checked.
     """
     if not source.exists():
         raise UserError(f"Expected a folder of songs or a list of songs. Received: {source}, which does not exist.")
@@ -50,10 +48,7 @@ def read_library(source: AnyPath, layout: str = "auto", genres: Sequence[str] = 
 
 
 def with_one_spelling(songs: SongList, genres: Sequence[str] = ()) -> SongList:
-    """Use one spelling for each genre of a library, see `genres.one_spelling`.
-
-    A note is added for each genre that the library spells in several ways.
-    """
+    """Use one spelling for each genre of a library, with a note for each that the library spells in several ways."""
     spelling, merged = one_spelling((entry.genre for entry in songs.entries), genres)
     entries = [
         entry if entry.genre == spelling[entry.genre] else dataclasses.replace(entry, genre=spelling[entry.genre])
@@ -76,10 +71,8 @@ def find_layout(source: AnyPath) -> str:
 def read_audiofolder(folder: AnyPath) -> SongList:
     """List a folder in the layout of Hugging Face's audiofolder, with metadata files.
 
-    `metadata.csv` or `metadata.jsonl` lies in the folder or in its split folders, with a column `file_name` relative
-    to the metadata file. The genre is in its column `genre` or `label`; without either, a song's folder is its genre.
-    The entries are the rows of the metadata in order, then the files that it does not list, without a genre. The name
-    of a split folder overrides a column `split`. Raises ValueError if there is no metadata or it is invalid.
+    Without a column `genre` or `label`, a song's folder is its genre; the name of a split folder overrides a column
+    `split`. The entries are the rows of the metadata in order, then the files that it does not list, without a genre.
     """
     root = folder.absolute()
     files = _metadata_files(root)
@@ -140,12 +133,7 @@ _JAMENDO_GENRE = "genre---"
 
 
 def fma_table(folder: AnyPath) -> AnyPath | None:
-    """Find FMA's `tracks.csv`; None if there is none.
-
-    The folder contains `fma_metadata` and one or more of `fma_small`, `fma_medium`, `fma_large` and `fma_full`, or is
-    one of them. The search covers the folder, its `fma_metadata` and, if it holds audio (`000`), the `fma_metadata`
-    beside it.
-    """
+    """Find FMA's `tracks.csv` in the folder, in its `fma_metadata` or, for one of the subsets, in the one beside it."""
     tables = (place / "tracks.csv" for place in _places(folder, "fma_metadata", "000"))
     return next((table for table in tables if {"", "track", "set"} <= {*_header(table, ",")}), None)
 
@@ -153,8 +141,7 @@ def fma_table(folder: AnyPath) -> AnyPath | None:
 def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
     """List the tracks of FMA, `fma_*/000/000123.mp3`, and faults for invalid rows of its tables.
 
-    A track has its top genre and, if `genres.csv` is beside the table, its finer genres, see `one_genre`. Title,
-    track_id, subset and genres are extras. Raises an error if there is no `tracks.csv` of FMA, or a column is missing.
+    A track has its top genre and, if `genres.csv` is beside the table, its finer genres, see `one_genre`.
     """
     table = fma_table(folder)
     if table is None:
@@ -199,11 +186,7 @@ def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
 
 
 def jamendo_table(source: AnyPath) -> AnyPath | None:
-    """Find a table of MTG-Jamendo, given the table itself or a folder; None if there is none.
-
-    The search for `autotagging_genre.tsv`, `autotagging.tsv`, … covers the folder, its `data` and, if it holds audio
-    (`00`), the `data` beside it.
-    """
+    """Find a table of MTG-Jamendo: the source itself, or one in the folder, its `data` or the `data` beside it."""
     places = [] if source.is_file() else _places(source, "data", "00")
     tables = (place / f"{name}.tsv" for name in _JAMENDO_TABLES for place in places)
     return next((table for table in (*tables, source) if _header(table, "\t") == _JAMENDO_HEADER), None)
@@ -212,9 +195,8 @@ def jamendo_table(source: AnyPath) -> AnyPath | None:
 def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
     """List the tracks of MTG-Jamendo, `14/214.mp3` or `14/214.low.mp3`, and faults for invalid rows of its tables.
 
-    `source` is a folder of audio, see `jamendo_table`, or a table; the audio of a table is below its folder, or below
-    the parent if its folder is called `data`. Artist and album are Jamendo's numbers; track_id, duration and tags are
-    extras. Splits come from `splits/split-0` beside the table, if it exists.
+    The audio of a table is below its folder, or below the parent if its folder is called `data`. Artist and album are
+    Jamendo's numbers. Splits come from `splits/split-0` beside the table, if it exists.
     """
     table = jamendo_table(source)
     if table is None:
@@ -250,9 +232,8 @@ def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
 def one_genre(names: Sequence[str], genres: Sequence[str]) -> str:
     """Choose the genre of a track that has several, the most important first.
 
-    Returns the one that is a genre of the run, as the run spells it; if none is, the track's first. If several are,
-    returns all of them, joined by commas. This is a genre of no run, since it is unknown which of them a model should
-    learn.
+    It is the one that is a genre of the run; if none is, the track's first. Several are joined by commas, which is a
+    genre of no run, since it is unknown which of them a model should learn.
     """
     spelled = {genre_key(name) for name in names}
     matching = [genre for genre in genres if genre_key(genre) in spelled]

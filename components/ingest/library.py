@@ -49,11 +49,10 @@ _NAMED = 20  # songs listed in an error message
 
 @dataclasses.dataclass(frozen=True)
 class Song:
-    """One song of the library, or one part of a song.
+    """One song of the library, or one part of a song; unknown strings are empty.
 
-    `entry`, the index in the library's list from 0, identifies the file in all reports. `artist` comes from the
-    library, otherwise from the file's tags. `seconds` is the length before decoding. Unknown strings are empty.
-    `columns` are other columns of the library's list, with names in lower case.
+    `entry`, the index in the library's list from 0, identifies the file in all reports. `seconds` is the length before
+    decoding. `columns` are other columns of the library's list, with names in lower case.
     """
 
     entry: int
@@ -78,10 +77,7 @@ class Song:
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
-    """One file that is not used, and why: `reason` is one of `audio_error.Reason`.
-
-    `duplicate_of` is the identifier of the song that is used instead; it is empty for any other reason.
-    """
+    """One file that is not used, and why; of a duplicate, `duplicate_of` is the song that is used instead."""
 
     song: str
     path: str

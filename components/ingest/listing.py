@@ -56,11 +56,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class SongList:
-    """The songs that a library lists.
-
-    `entries` contain every song and every fault; `notes` are messages about the library, such as the number of files
-    that are left out.
-    """
+    """Every song and every fault of a library, and messages such as the number of files that are left out."""
 
     entries: list[Entry]
     notes: tuple[str, ...] = ()
@@ -74,8 +70,7 @@ def split_name(text: str) -> str:
 def is_outside(entry: Entry, root: AnyPath) -> bool:
     """Tell whether a relative path leads out of the library, through `..` or a link; such a file must not be opened.
 
-    An absolute path or an address in a list is intended by its author, and never outside. Neither is a file that was
-    found by scanning the folder: its links were created by the owner of the library.
+    An absolute path in a list is intended by its author, and links in a folder by its owner: they are never outside.
     """
     if not entry.relative:
         return False
@@ -86,10 +81,7 @@ def is_outside(entry: Entry, root: AnyPath) -> bool:
 
 
 def one_path(path: str) -> str:
-    """Return the same absolute path for all ways to name a file: relative, absolute or through a linked folder.
-
-    A file that is itself a link keeps its own path.
-    """
+    """Return the same absolute path for all ways to name a file; one that is itself a link keeps its own path."""
     if is_remote(path):
         return path
     folder, name = os.path.split(os.path.normpath(path))
@@ -111,11 +103,7 @@ def identifier(path: str, root: AnyPath) -> str:
 
 
 def invalid_row(file: AnyPath, line: int, fault: str, name: str = "") -> Entry:
-    """Return an entry with a fault for a row that cannot be used.
-
-    `line` is the line in which the row begins, from 1; `name` is the list's path below the library if it differs from
-    the file name.
-    """
+    """Return an entry with a fault for the row that begins in a line; `name` is the list's path below the library."""
     return Entry(
         path=f"{file}, line {line}",
         song=f"{name or file.name}, line {line}",
@@ -128,8 +116,7 @@ def invalid_row(file: AnyPath, line: int, fault: str, name: str = "") -> Entry:
 def read_folder(folder: AnyPath) -> SongList:
     """List a folder of `<genre>/file` or `<split>/<genre>/file`, with folders of any depth below the genre.
 
-    Files are sorted by path and followed by faults for the folders that could not be listed. Files that are not songs
-    by their name are left out, see `folders.left_out_kind`.
+    Files are sorted by path and followed by faults for the folders that could not be listed.
     """
     root = folder.absolute()
     if not root.is_dir():
@@ -207,11 +194,7 @@ _PEEKED_BYTES = 512
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """The files of a folder.
-
-    `left_out` maps files that are not songs, and folders that are not searched, to their kind, see `left_out_kind`.
-    `unlisted` holds the errors of folders that cannot be listed; each error names its folder.
-    """
+    """The files of a folder, what is left out by its kind, and an error with its name for each folder not listed."""
 
     files: tuple[AnyPath, ...]
     left_out: dict[AnyPath, str]
@@ -281,10 +264,7 @@ def left_out_kind(path: AnyPath, *, is_folder: bool = False) -> str:
 
 
 def left_out_line(kinds: Iterable[str]) -> str:
-    """Return a summary of the files and folders that are left out, by their kinds; empty if there are none.
-
-    For example `3 files and 1 folder left out: 2 pictures, 1 system folder, 1 unfinished download`.
-    """
+    """Count what is left out: `3 files and 1 folder left out: 2 pictures, 1 system folder, 1 unfinished download`."""
     counts = collections.Counter(kinds)
     if not counts:
         return ""

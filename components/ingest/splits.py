@@ -1,16 +1,11 @@
 """Assign songs to the splits train, val and test.
 
-A stratified split takes 10 % of the units of each genre for test and for val, rounded up so that each has at least one
-unit; the rest is train. A unit is a song or, as in the paper, a fragment; fragments of one song are then in several
-splits and the evaluation is leaky. Units are ordered by a hash of seed and unit, which depends on nothing else.
+A stratified split takes 10 % of the units of each genre for test and for val, rounded up; the rest is train. A unit is
+a song or, as in the paper, a fragment; fragments of one song are then in several splits and the evaluation is leaky.
+Units are ordered by a hash of seed and unit. A split by artist meets the shares as nearly as possible.
 
-Artists have different numbers of songs and play several genres: a split by artist meets the shares as nearly as
-possible.
-
-A stable split depends only on the hash of seed and unit. On average, val and test each get a tenth of all units, not of
-each genre; in return a song keeps its split when other songs are added or removed.
-
-A frozen split keeps the test songs of an earlier split, so that models of a changing library have the same test songs.
+A stable split depends only on the hash. On average, val and test each get a tenth of all units, not of each genre; in
+return a song keeps its split when other songs are added or removed.
 """
 
 from __future__ import annotations
@@ -62,14 +57,7 @@ def split_songs(
     """Assign every fragment of every song to a split; raises UserError if a genre cannot be in every split.
 
     `split_by` is one of `SPLIT_BY` or the name of another property of songs, such as a column of the library's list.
-    `groups` maps song → artist or that property, and is required unless songs or fragments are the units; a song
-    without one is a unit of its own.
-
-    Examples
-    --------
-    >>> assignment = split_songs({"salsa": {"a": 2, "b": 3, "c": 1}}, "song", seed=0)
-    >>> {split: len(members) for split, members in assignment.items()}
-    {'train': 1, 'val': 1, 'test': 1}
+    `groups` maps song → artist or that property; a song without one is a unit of its own.
     """
     keys = group_keys(groups or {}, split_by)
     _require_units(songs, split_by, keys)
@@ -123,12 +111,7 @@ def frozen_split(songs: Songs, tests: Collection[str], seed: int, learned: Colle
     """Split by song, with given test songs, of which some may no longer exist.
 
     For a genre without any, a tenth of its songs is chosen, from `learned` (songs of earlier training data) only if
-    there are no others. The others are split as `split_songs` does.
-
-    Examples
-    --------
-    >>> frozen_split({"salsa": {"a": 2, "b": 3, "new": 1}}, {"b"}, seed=0)["test"]
-    {'b': [0, 1, 2]}
+    there are no others.
     """
     _require_units(songs, "song", {})
     assignment = _stratified(songs, "song", seed, tests, learned)
@@ -158,14 +141,7 @@ def given_splits(songs: Songs, splits: Iterable[tuple[str, str]]) -> Assignment:
 
 
 def artists_in_several_splits(assignment: Assignment, artists: Mapping[str, str]) -> list[str]:
-    """List the artists with songs in more than one split, one spelling of each, sorted.
-
-    Examples
-    --------
-    >>> assignment = {"train": {"a": [0], "b": [0]}, "val": {"c": [0]}, "test": {"d": [0]}}
-    >>> artists_in_several_splits(assignment, {"a": "Celia Cruz", "b": "Joe Arroyo", "c": "CELIA CRUZ", "d": ""})
-    ['CELIA CRUZ']
-    """
+    """List the artists with songs in more than one split, one spelling of each, sorted."""
     splits_of: dict[str, set[str]] = collections.defaultdict(set)
     names: dict[str, set[str]] = collections.defaultdict(set)
     for split, members in assignment.items():

@@ -170,12 +170,7 @@ def read_record(kind: type[T], text: str | bytes) -> T:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table with named columns.
-
-    `columns` maps each name in lower case with underscores to the name as written; a column without a name is left out.
-    `rows` use the names in lower case. `faults` maps the line in which an unreadable row begins, from 1, to the
-    problem.
-    """
+    """A table: column in lower case → as written, rows by the former, and the line of each invalid row → fault."""
 
     columns: dict[str, str]
     rows: Rows
@@ -185,13 +180,9 @@ class Table:
 def read_table(file: AnyPath, names: Collection[str] = ()) -> Table:
     """Read a table with named columns: JSON Lines, or delimited text.
 
-    The file may be in UTF-8 or UTF-16, with or without a byte order mark, or in a Western European encoding of Windows,
-    Macintosh or DOS, with any line ends. Delimiters are commas, semicolons, tabs or bars. They are declared by a line
-    such as ``sep=;`` before the header, or detected in the header: the one that finds most of the columns `names` is
-    used.
-
-    Rows in which every cell is empty are left out; missing cells at the end of a row are empty. Raises an error if the
-    file has another extension, cannot be read, is not text or is empty, or if two columns have the same name.
+    The file may be in UTF-8 or UTF-16, or in a Western European encoding of Windows, Macintosh or DOS. The delimiter is
+    declared by a line such as ``sep=;``, or it is the one that finds most of the columns `names` in the header. Rows in
+    which every cell is empty are left out; missing cells at the end of a row are empty.
     """
     suffix = file.suffix.lower()
     if suffix not in EXTENSIONS:
@@ -204,11 +195,7 @@ def read_table(file: AnyPath, names: Collection[str] = ()) -> Table:
 
 
 def read_cells(file: AnyPath, delimiter: str, faults: dict[int, str]) -> Iterator[tuple[int, list[str]]]:
-    """Read delimited text row by row, without loading the whole file.
-
-    Yields the line in which a row begins, from 1, and its cells; a quoted cell may span lines. Rows in which every cell
-    is empty are left out. Rows that cannot be read are added to `faults`: line → reason.
-    """
+    """Yield the line and the cells of each row that is not empty, without loading the whole file; see `_rows`."""
     with _open_lines(file) as lines:
         for line, cells in _rows(lines, delimiter, faults):
             if any(cells):
