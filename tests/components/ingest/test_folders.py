@@ -33,17 +33,6 @@ def deep(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["rm", "-rf", tmp_path / "salsa"], check=True)  # rmtree calls itself for each level
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> object:
-    def write_files(*names: str, content: bytes = b"") -> Path:
-        for name in names:
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_bytes(content)
-        return tmp_path
-
-    return write_files
-
-
 def test_folders_of_any_depth_are_listed(deep: Path) -> None:
     entries = read_folder(deep).entries
     songs = [entry.song for entry in entries if not entry.fault]
@@ -85,31 +74,16 @@ def test_a_folder_that_is_deleted_meanwhile_is_unlisted(tmp_path: Path, monkeypa
 
 
 LEFT_OUT = {
-    "unfinished download": [
-        "a.mp3.part",
-        "a.crdownload",
-        "b.mp3.Download",
-        "a.mp3.part-Frag1",
-        "a.!ut",
-        "001.part.met",
-        "a.opdownload",
-    ],
+    "unfinished download": ["a.mp3.part", "b.mp3.Download", "a.mp3.part-Frag1", "001.part.met"],
     "temporary file": ["a.tmp", "a.mp3~", "~$list.docx"],
-    "system file": [".DS_Store", "._a.mp3", "Thumbs.db", "DESKTOP.INI", "Icon\r"],
-    "hidden file": [".a.mp3", ".nomedia"],
-    "system folder": ["#recycle/a.mp3", "@Recycle/a.mp3", "$RECYCLE.BIN/a.mp3", "@eaDir/a.mp3", ".Trash-1000/a.mp3"],
-    "system folder ": [
-        ".Trashes/a.mp3",
-        "lost+found/a.mp3",
-        "Network Trash Folder/a.mp3",
-        "System Volume Information/a.mp3",
-    ],
+    "system file": ["._a.mp3", "Thumbs.db", "DESKTOP.INI", "Icon\r"],
+    "hidden file": [".a.mp3"],
+    "system folder": ["#recycle/a.mp3", "@eaDir/a.mp3", ".Trash-1000/a.mp3", "System Volume Information/a.mp3"],
     "hidden folder": [".git/a.mp3"],
-    "document": ["a.txt", "a.PDF", "a.nfo", "songs.csv", "a.lrc"],
-    "picture": ["cover.jpg", "cover.JPEG", "a.heic"],
-    "playlist": ["a.m3u", "a.cue", "a.pls"],
-    "log or checksum": ["rip.log", "a.sfv"],
-    "archive": ["a.zip", "a.rar", "a.tar.gz"],
+    "document": ["a.txt", "a.PDF", "songs.csv"],
+    "picture": ["cover.JPEG"],
+    "log or checksum": ["rip.log"],
+    "archive": ["a.tar.gz"],
 }
 
 
@@ -126,7 +100,7 @@ def test_other_files_are_left_out_by_their_names(tmp_path: Path, kind: str, wher
         file.write_bytes(b"1")
     listing = walk(root)
     assert [path.name for path in listing.files] == ["a.mp3"]
-    assert set(listing.left_out.values()) == {kind.strip()}
+    assert set(listing.left_out.values()) == {kind}
     assert len(listing.left_out) == len(LEFT_OUT[kind])
 
 

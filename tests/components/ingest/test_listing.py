@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 
 from tumbao.components.ingest.audio_error import Reason
-from tumbao.components.ingest.listing import Entry, is_outside, read_folder, split_name
+from tumbao.components.ingest.listing import Entry, is_outside, read_folder
 from tumbao.components.ingest.song_list import read_manifest
 
 ODD_NAMES = [
@@ -431,19 +431,6 @@ def test_no_folder(write: Write, tmp_path: Path) -> None:
         read_folder(tmp_path / "none")
     with pytest.raises(ValueError, match="is no folder"):
         read_folder(write("file"))
-
-
-@pytest.mark.parametrize(
-    ("split", "names"),
-    [
-        ("train", ("train", "Training")),
-        ("val", ("val", " VALID ", "validation", "dev")),
-        ("test", ("test", "eval")),
-        ("", ("", "salsa", "test1")),
-    ],
-)
-def test_names_of_splits(split: str, names: tuple[str, ...]) -> None:
-    assert {split_name(name) for name in names} == {split}
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "jsonl in ASCII"])

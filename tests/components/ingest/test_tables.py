@@ -33,18 +33,8 @@ from tumbao.datasets.fetch.run import FAILED_COLUMNS, MANIFEST_COLUMNS, Manifest
 ODD_TEXTS = [
     *("Icon\r", "a\nb", "a\x85b", "a\u2028b", "a\x0bb\x1cc", "\0", "caf\udce9", "\udcff\udcfe", "é", "e\u0301"),
     *("=1+1", "+a", "-a", "@a", "\ta", "\r=a", "'=a", "''=a", "'a", "＝a", " a ", '"', '"a"', 'a"b', "a,b", "a;=b"),
-    *(
-        "\ufeffa",
-        "\u201b",
-        "\u201bFF",
-        "\u201b\u201bFF",
-        "\u201b\udce9",
-        "\u201b00",
-        "\\udce9",
-        "\ufffd",
-        "",
-        "x" * 200_000,
-    ),
+    *("\ufeffa", "\u201b", "\u201bFF", "\u201b\u201bFF", "\u201b\udce9", "\u201b00", "\\udce9", "\ufffd", ""),
+    "x" * 200_000,
 ]
 often = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 PIECES = st.sampled_from([*"\r\n\t\0\x0b\x1c\x85\u2028=+-@'\"\u201bFE0,; \ufeffé.", "e\u0301", "\udcff", "\udce9"])
