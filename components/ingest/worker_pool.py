@@ -1,9 +1,8 @@
 """Run generator functions in worker processes, so that a task that crashes or hangs its process affects no other task.
 
-A worker is a fresh interpreter (nothing is forked) with its own pipe to the process that owns the pool. It runs one
-task after the other, ignores SIGINT, and exits as soon as the owner closes the pipe or ends. The pools of pebble and
-concurrent.futures are not used because their workers share one pipe: a worker that is killed while it writes leaves
-that pipe unusable.
+A worker is a fresh interpreter with its own pipe to the process that owns the pool. It ignores SIGINT, and exits as
+soon as the owner closes the pipe or ends. The workers of pebble and concurrent.futures share one pipe: a worker that is
+killed while it writes leaves that pipe unusable.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ MAX_KILLS = 5
 """Limit for fresh workers ended by SIGKILL, which a user or a system that is short of memory sends."""
 
 _MAX_STARTS = 25
+_SIGKILL = 9  # Windows has no such signal
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({descriptor})"
-_SIGKILL = 9
 _READY, _ITEM, _DONE, _ERROR = "ready", "item", "done", "error"
 
 
@@ -62,26 +61,24 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-class WorkerError(Exception):
-    """A worker process did not complete its task."""
-
-
-class WorkerTimeoutError(WorkerError):
+class WorkerTimeoutError(Exception):
     """A worker yielded nothing for too long and was killed."""
 
 
-class WorkerCrashError(WorkerError):
+class WorkerCrashError(Exception):
     """A task ended as many fresh workers as `MAX_CRASHES` or `MAX_KILLS` allows, which is `crashes`."""
 
     crashes = MAX_CRASHES
 
 
-class WorkerStartError(WorkerError, UnavailableError):
+class WorkerStartError(UnavailableError):
     """No worker can be started, whatever its task."""
 
     def __str__(self) -> str:
-        advice = "Check this machine's free memory and its limit of processes."
-        return f"A worker process cannot be started: {self.args[0]}. {advice}"
+        return (
+            f"A worker process cannot be started: {self.args[0]}. "
+            "Check this machine's free memory and its limit of processes."
+        )
 
 
 class WorkerPool:
@@ -120,8 +117,7 @@ class WorkerPool:
 
         Raises the exceptions of the function, `WorkerTimeoutError`, `WorkerCrashError` and `WorkerStartError`.
         """
-        yielded = 0
-        crashes = {True: 0, False: 0}  # by SIGKILL, otherwise
+        yielded = kills = crashes = 0
         worker = self._take()
         while True:
             fresh = worker.fresh
@@ -132,9 +128,11 @@ class WorkerPool:
                         yield item
                 return
             except WorkerCrashError as error:
-                crashes[worker.was_killed] += fresh
-                if crashes[True] >= MAX_KILLS or crashes[False] >= MAX_CRASHES:
-                    error.crashes = sum(crashes.values())
+                killed = worker.process.returncode == -_SIGKILL
+                kills += fresh and killed
+                crashes += fresh and not killed
+                if kills >= MAX_KILLS or crashes >= MAX_CRASHES:
+                    error.crashes = kills + crashes
                     raise
             finally:
                 self._put_back(worker)
@@ -169,19 +167,18 @@ class WorkerPool:
             with self._lock:
                 self._busy.add(worker)
             try:
-                if not self.close.alive:
-                    raise WorkerStartError("the pool is closed")
-                worker.initialize(*self._initializer)
-                return worker
+                if self.close.alive:
+                    worker.initialize(*self._initializer)
+                    return worker
             except WorkerCrashError as error:  # perhaps killed by the kernel, which was short of memory
                 crash = error
-            except WorkerStartError:
-                raise
             except Exception as error:
                 raise WorkerStartError(repr(error)) from error
             finally:
                 if not worker.ready:
                     self._put_back(worker)
+            if not self.close.alive:
+                raise WorkerStartError("the pool is closed")
         raise WorkerStartError(f"the last {crash}") from crash
 
     def _put_back(self, worker: _Worker) -> None:
@@ -209,9 +206,9 @@ class _Worker:
             if sys.platform == "win32":
                 os.set_handle_inheritable(theirs.fileno(), True)
                 startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [theirs.fileno()]})
-                self._process = subprocess.Popen(command, startupinfo=startup)
+                self.process = subprocess.Popen(command, startupinfo=startup)
             else:
-                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+                self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
 
     def initialize(self, function: str, arguments: tuple[Any, ...]) -> None:
         self._receive(START_TIMEOUT_SECONDS)
@@ -235,27 +232,18 @@ class _Worker:
     def is_alive(self) -> bool:
         """Tell whether the process runs; an idle worker sends nothing, so readable data means the end of the pipe."""
         try:
-            return self._process.poll() is None and not (self.idle and self._connection.poll())
+            return self.process.poll() is None and not (self.idle and self._connection.poll())
         except OSError:  # the end of the pipe on Windows
             return False
-
-    @property
-    def was_killed(self) -> bool:
-        """Tell whether the process has ended by SIGKILL."""
-        return self._process.returncode == -_SIGKILL
-
-    def kill(self) -> None:
-        """Kill the process; the thread that waits for it receives the end of the pipe."""
-        self._process.kill()
 
     def end(self) -> str:
         """Close the pipe, which ends the process, and return how it ended."""
         self._connection.close()
         try:
-            code = self._process.wait(1)
+            code = self.process.wait(1)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
+            self.process.kill()
+            code = self.process.wait()
         with contextlib.suppress(ValueError):
             return f"signal {signal.Signals(-code).name}"
         return f"exit code {code}" if code >= 0 else f"signal {-code}"
@@ -273,14 +261,14 @@ class _Worker:
                 return message
         except (EOFError, OSError) as error:  # OSError: it died in the middle of a message
             raise WorkerCrashError(f"died by {self.end()}") from error
-        self.kill()
+        self.process.kill()
         raise WorkerTimeoutError(f"yielded nothing for {timeout_seconds:.0f} s")
 
 
 def _close(lock: threading.Lock, idle: queue.SimpleQueue[_Worker], busy: set[_Worker]) -> None:
     with lock:
         for worker in busy:
-            worker.kill()
+            worker.process.kill()  # its thread receives the end of the pipe
     with contextlib.suppress(queue.Empty):
         while True:
             idle.get_nowait().end()

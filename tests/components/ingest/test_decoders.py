@@ -162,5 +162,5 @@ def test_a_file_that_is_replaced_between_two_workers_is_refused(
     next(items)
     write_song(tmp_path / "other.wav", 400).replace(song)
     for worker in pool._busy:
-        worker.kill()
+        worker.process.kill()
     assert refusal(lambda: list(items)).reason is Reason.CHANGED

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
 import pytest
 
+from tests.components.ingest import worker_tasks as tasks
 from tests.processes import children
 from tumbao.components.ingest import worker_pool
 from tumbao.components.ingest.worker_pool import (
@@ -30,98 +30,11 @@ from tumbao.components.ingest.worker_pool import (
     WorkerTimeoutError,
 )
 
-TASKS = """
-import os, signal, time
 
-def number():
-    yield os.getpid()
-
-def count(times):
-    for _ in range(times):
-        yield os.getpid()
-
-def numbers(until, wait):
-    for item in range(until):
-        time.sleep(wait)
-        yield item
-
-def fail():
-    yield 1
-    raise KeyError("what")
-
-def reset():
-    yield 1
-    raise ConnectionResetError(104, "Connection reset by peer")
-
-class OddError(Exception):
-    def __init__(self, one, two):
-        super().__init__("odd")
-
-def odd(what):
-    yield 1
-    if what == "item":
-        yield lambda: None
-    if what == "error":
-        raise OddError(1, 2)
-    raise ValueError(lambda: None)
-
-def count_down(file, die_at, by="SIGKILL", until=4, size=0):
-    # die at one of the numbers, as often as the file has bytes
-    for item in range(until):
-        yield None
-        left = os.path.getsize(file)
-        if item == die_at and left:
-            os.truncate(file, left - 1)
-            if size:  # in the middle of a message
-                import threading
-                threading.Timer(0.05, os.kill, (os.getpid(), getattr(signal, by))).start()
-                yield bytes(size)
-            os.kill(os.getpid(), getattr(signal, by))
-        yield (item, os.getpid()) if not size else item
-
-def initialize(file=None, die=False):
-    if file:
-        left = os.path.getsize(file)
-        if left:
-            os.truncate(file, left - 1)
-            os.kill(os.getpid(), signal.SIGKILL)
-    if die:
-        raise RuntimeError("no front-end")
-
-def die(name):
-    yield 1
-    if name == "exit":
-        os._exit(3)
-    os.kill(os.getpid(), getattr(signal, name))
-
-def hang():
-    yield 1
-    time.sleep(600)
-
-def fill(size):
-    yield len(bytearray(size))
-
-def interrupt():
-    os.kill(os.getpid(), signal.SIGINT)
-    yield "still here"
-
-def chatter():
-    os.write(1, b"noise")
-    os.write(2, b"noise")
-    yield 1
-"""
-
-
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """Give generator functions that a new process finds where this one does."""
-    folder = tmp_path_factory.mktemp("tasks")
-    (folder / "worker_tasks.py").write_text(TASKS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        import worker_tasks  # type: ignore[import-not-found]
-
-        yield worker_tasks
+@pytest.fixture(autouse=True)
+def path_of_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide IPython's package `tests`, which a worker would import instead of this one."""
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if "IPython" not in folder])
 
 
 @pytest.fixture
@@ -137,14 +50,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_items_of_several_tasks_come_from_one_process(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_items_of_several_tasks_come_from_one_process(pool: WorkerPool) -> None:
     assert list(pool.run(tasks.numbers, 3, 0.0)) == [0, 1, 2]
     (first,) = pool.run(tasks.number)
     (second,) = pool.run(tasks.number)
     assert first == second != os.getpid()
 
 
-def test_an_error_is_raised_and_the_worker_stays_usable(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_an_error_is_raised_and_the_worker_stays_usable(pool: WorkerPool) -> None:
     (before,) = pool.run(tasks.number)
     items = pool.run(tasks.fail)
     assert next(items) == 1
@@ -157,9 +70,7 @@ def test_an_error_is_raised_and_the_worker_stays_usable(pool: WorkerPool, tasks:
     ("name", "message"),
     [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV"), ("SIGKILL", "SIGKILL")],
 )
-def test_a_task_that_ends_every_worker_is_given_up(
-    pool: WorkerPool, tasks: ModuleType, name: str, message: str
-) -> None:
+def test_a_task_that_ends_every_worker_is_given_up(pool: WorkerPool, name: str, message: str) -> None:
     items = pool.run(tasks.die, name)
     assert next(items) == 1
     with pytest.raises(WorkerCrashError, match=f"^died by .*{message}") as caught:
@@ -173,7 +84,7 @@ def test_a_task_that_ends_every_worker_is_given_up(
     [("SIGSEGV", 2, True), ("SIGSEGV", 3, False), ("SIGKILL", 5, True), ("SIGKILL", 6, False)],
 )
 def test_a_task_is_run_again_and_yields_each_item_once(
-    pool: WorkerPool, tasks: ModuleType, tmp_path: Path, by: str, deaths: int, passes: bool
+    pool: WorkerPool, tmp_path: Path, by: str, deaths: int, passes: bool
 ) -> None:
     list(pool.run(tasks.number))  # a worker that is not fresh: its death does not count
     file = tmp_path / "deaths"
@@ -189,7 +100,7 @@ def test_a_task_is_run_again_and_yields_each_item_once(
 
 
 def test_a_worker_killed_in_the_middle_of_a_message_is_replaced(
-    pool: WorkerPool, tasks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "deaths"
     file.write_bytes(bytes(1))
@@ -203,7 +114,7 @@ def test_a_worker_killed_in_the_middle_of_a_message_is_replaced(
     assert list(pool.run(tasks.count_down, str(file), 1, "SIGKILL", 3, 50_000_000)) == [0, 1, 2]
 
 
-def test_idle_workers_that_are_killed_are_replaced(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_idle_workers_that_are_killed_are_replaced(pool: WorkerPool) -> None:
     for _ in range(3):
         running = [pool.run(tasks.count, 2) for _ in range(3)]
         pids = {pid for items in zip(*running, strict=True) for pid in items}
@@ -217,7 +128,7 @@ def test_idle_workers_that_are_killed_are_replaced(pool: WorkerPool, tasks: Modu
         assert alive not in pids
 
 
-def test_busy_workers_that_are_killed_at_once_are_replaced(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_busy_workers_that_are_killed_at_once_are_replaced(pool: WorkerPool) -> None:
     running = [pool.run(tasks.numbers, 5, 0.01) for _ in range(3)]
     firsts = [next(items) for items in running]
     for child in children():
@@ -225,17 +136,15 @@ def test_busy_workers_that_are_killed_at_once_are_replaced(pool: WorkerPool, tas
     assert [[first, *items] for first, items in zip(firsts, running, strict=True)] == [[0, 1, 2, 3, 4]] * 3
 
 
-def test_crashes_of_starting_workers_do_not_count_for_the_task(
-    tasks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_crashes_of_starting_workers_do_not_count_for_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_pool, "_MAX_STARTS", 7)
     file = tmp_path / "deaths"
     file.write_bytes(bytes(MAX_KILLS + 1))
-    with WorkerPool(initializer="worker_tasks:initialize", initargs=[str(file)]) as pool:
+    with WorkerPool(initializer="tests.components.ingest.worker_tasks:initialize", initargs=[str(file)]) as pool:
         assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
         assert file.read_bytes() == b""
     file.write_bytes(bytes(100))
-    with WorkerPool(initializer="worker_tasks:initialize", initargs=[str(file)]) as pool:
+    with WorkerPool(initializer="tests.components.ingest.worker_tasks:initialize", initargs=[str(file)]) as pool:
         for _ in range(2):
             with pytest.raises(WorkerStartError, match=r"cannot be started: the last died by signal SIGKILL\."):
                 pool.check()
@@ -244,24 +153,31 @@ def test_crashes_of_starting_workers_do_not_count_for_the_task(
         assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
 
 
-def test_a_failing_initializer_is_a_start_error(tasks: ModuleType) -> None:
-    with (
-        WorkerPool(initializer="worker_tasks:initialize", initargs=(None, True)) as pool,
-        pytest.raises(WorkerStartError, match="no front-end"),
-    ):
-        pool.check()
-
-
-def test_a_system_without_free_processes_is_a_start_error(monkeypatch: pytest.MonkeyPatch, tasks: ModuleType) -> None:
+def test_a_system_without_free_processes_is_a_start_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with WorkerPool() as pool, monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", mock.Mock(side_effect=BlockingIOError(11, "Resource unavailable")))
         with pytest.raises(WorkerStartError, match=r"cannot be started: .*Resource unavailable"):
             list(pool.run(tasks.number))
 
 
+def test_a_failing_initializer_is_a_start_error() -> None:
+    initializer = "tests.components.ingest.worker_tasks:initialize"
+    with (
+        WorkerPool(initializer=initializer, initargs=(None, True)) as pool,
+        pytest.raises(WorkerStartError, match="no front-end"),
+    ):
+        pool.check()
+
+
+def test_a_worker_ignores_interrupts_and_discards_output(capfd: pytest.CaptureFixture[str]) -> None:
+    with WorkerPool() as pool:
+        assert list(pool.run(tasks.interrupt)) == ["still here"]
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(("what", "message"), [("item", "lambda"), ("error", "OddError: odd"), ("value", "lambda")])
 def test_what_cannot_be_pickled_is_an_error_and_the_worker_stays_usable(
-    pool: WorkerPool, tasks: ModuleType, what: str, message: str
+    pool: WorkerPool, what: str, message: str
 ) -> None:
     (before,) = pool.run(tasks.number)
     with pytest.raises(Exception, match=message):
@@ -274,7 +190,7 @@ def test_what_cannot_be_pickled_is_an_error_and_the_worker_stays_usable(
     assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
 
 
-def test_closing_a_pool_ends_busy_and_idle_workers(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_closing_a_pool_ends_busy_and_idle_workers(pool: WorkerPool) -> None:
     items, others = pool.run(tasks.hang), pool.run(tasks.numbers, 1, 0.0)
     next(items)
     assert list(others) == [0]
@@ -288,26 +204,22 @@ def test_closing_a_pool_ends_busy_and_idle_workers(pool: WorkerPool, tasks: Modu
         list(pool.run(tasks.number))
 
 
-def test_a_worker_that_yields_nothing_is_killed(tasks: ModuleType) -> None:
+def test_a_worker_that_yields_nothing_is_killed() -> None:
     with WorkerPool(timeout_seconds=1.5) as pool:
+        assert list(pool.run(tasks.numbers, 4, 0.7)) == [0, 1, 2, 3]  # the timeout is for one item
         items = pool.run(tasks.hang)
         with pytest.raises(WorkerTimeoutError, match="yielded nothing for 2 s"):
             list(items)
         assert not children()
 
 
-def test_the_timeout_is_for_one_item_not_for_all(tasks: ModuleType) -> None:
-    with WorkerPool(timeout_seconds=2) as pool:
-        assert list(pool.run(tasks.numbers, 4, 0.7)) == [0, 1, 2, 3]
-
-
-def test_memory_is_bounded(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_memory_is_bounded(pool: WorkerPool) -> None:
     assert list(pool.run(tasks.fill, MEMORY_BYTES // 2)) == [MEMORY_BYTES // 2]
     with pytest.raises(MemoryError):
         list(pool.run(tasks.fill, MEMORY_BYTES))
 
 
-def test_closing_the_generator_ends_the_worker(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_closing_the_generator_ends_the_worker(pool: WorkerPool) -> None:
     (pid,) = pool.run(tasks.number)
     items = pool.run(tasks.numbers, 1_000_000, 0.0)
     next(items)
@@ -315,25 +227,10 @@ def test_closing_the_generator_ends_the_worker(pool: WorkerPool, tasks: ModuleTy
     assert not is_alive(pid)
 
 
-def test_threads_get_a_worker_each(pool: WorkerPool, tasks: ModuleType) -> None:
-    items = [pool.run(tasks.numbers, 3, 0.1) for _ in range(3)]
-    results: list[list[int]] = []
-    threads = [threading.Thread(target=lambda one: results.append(list(one)), args=(one,)) for one in items]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [[0, 1, 2]] * 3
-
-
-def test_a_worker_ignores_interrupts(pool: WorkerPool, tasks: ModuleType) -> None:
-    assert list(pool.run(tasks.interrupt)) == ["still here"]
-
-
 @pytest.mark.parametrize("task", ["worker_tasks.numbers, 10**9, 0.001", "worker_tasks.hang"])
-def test_a_worker_ends_with_an_owner_that_is_killed(tasks: ModuleType, task: str) -> None:
+def test_a_worker_ends_with_an_owner_that_is_killed(task: str) -> None:
     program = (
-        f"import sys; sys.path.insert(0, {str(Path(tasks.__file__ or '').parent)!r}); import worker_tasks\n"
+        "from tests.components.ingest import worker_tasks\n"
         "from tumbao.components.ingest.worker_pool import WorkerPool\n"
         "pool = WorkerPool()\n"
         "print(*pool.run(worker_tasks.number), flush=True)\n"
@@ -350,13 +247,7 @@ def test_a_worker_ends_with_an_owner_that_is_killed(tasks: ModuleType, task: str
     assert not is_alive(pid)
 
 
-def test_output_of_libraries_is_discarded(tasks: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
-    with WorkerPool() as pool:
-        list(pool.run(tasks.chatter))
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_worker_that_cannot_import_is_a_start_error(monkeypatch: pytest.MonkeyPatch, tasks: ModuleType) -> None:
+def test_a_worker_that_cannot_import_is_a_start_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(WorkerStartError, match="A worker process cannot be started: the last died by exit code 1"):
         list(WorkerPool().run(tasks.number))
