@@ -17,7 +17,7 @@ import tensorflow as tf
 from tests.pipeline.conftest import Call
 from tests.pipeline.metadata_store import Metadata
 from tests.small_spec import SMALL
-from tumbao.analysis.drift import comparison
+from tumbao.analysis.drift import page
 from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import to_example, to_png
 from tumbao.pipeline.metadata import METADATA_FILE, find_training
@@ -65,7 +65,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def drift(tumbao: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
-    monkeypatch.setattr(comparison, "N_PERMUTATIONS", 19)
+    monkeypatch.setattr(page, "N_PERMUTATIONS", 19)
     return functools.partial(tumbao, "drift")
 
 

