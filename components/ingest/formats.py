@@ -187,9 +187,11 @@ def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
 
 def jamendo_table(source: AnyPath) -> AnyPath | None:
     """Find a table of MTG-Jamendo: the source itself, or one in the folder, its `data` or the `data` beside it."""
-    places = [] if source.is_file() else _places(source, "data", "00")
-    tables = (place / f"{name}.tsv" for name in _JAMENDO_TABLES for place in places)
-    return next((table for table in (*tables, source) if _header(table, "\t") == _JAMENDO_HEADER), None)
+    if source.is_file():
+        tables = [source]
+    else:  # never the folder itself, of which a copy would be made if it is in a bucket
+        tables = [place / f"{name}.tsv" for name in _JAMENDO_TABLES for place in _places(source, "data", "00")]
+    return next((table for table in tables if _header(table, "\t") == _JAMENDO_HEADER), None)
 
 
 def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:

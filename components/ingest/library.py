@@ -290,17 +290,16 @@ def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song
     songs: list[Song] = []
     rejected: list[Rejected] = []
     first: dict[tuple[str, float, float | None], Song] = {}
-    for outcome in outcomes:
-        if isinstance(outcome, Rejected):
-            rejected.append(outcome)
+    for one in outcomes:
+        if isinstance(one, Rejected):
+            rejected.append(one)
             continue
-        same = first.setdefault((outcome.sha256, outcome.start_seconds, outcome.end_seconds), outcome)
-        if same is outcome:
-            songs.append(outcome)
+        same = first.setdefault((one.sha256, one.start_seconds, one.end_seconds), one)
+        if same is one:
+            songs.append(one)
         else:
-            detail = "it is listed more than once" if same.path == outcome.path else f"the same bytes as {same.song}"
-            duplicate = Rejected(outcome.song, outcome.path, Reason.DUPLICATE.value, detail, outcome.entry, same.song)
-            rejected.append(duplicate)
+            detail = "it is listed more than once" if same.path == one.path else f"the same bytes as {same.song}"
+            rejected.append(Rejected(one.song, one.path, Reason.DUPLICATE.value, detail, one.entry, same.song))
     return tuple(songs), tuple(sorted(rejected, key=lambda item: item.song))
 
 

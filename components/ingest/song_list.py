@@ -224,7 +224,8 @@ def _seconds(column: str, text: str) -> float | None:
     if not text:
         return None
     try:
-        numbers = [float(part) for part in text.replace(",", ".").split(":")]
+        *clock, rest = text.replace(",", ".").split(":")
+        numbers = [float(part) if part.isdecimal() else math.nan for part in clock] + [float(rest)]
     except ValueError:
         numbers = [math.nan]
     if len(numbers) > 3 or not 0 <= numbers[0] < math.inf or not all(0 <= number < 60 for number in numbers[1:]):

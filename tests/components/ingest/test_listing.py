@@ -15,7 +15,7 @@ import pytest
 
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.listing import Entry, is_outside, read_folder
-from tumbao.components.ingest.song_list import read_manifest
+from tumbao.components.ingest.song_list import read_entries, read_manifest
 
 ODD_NAMES = [
     "with space.mp3",
@@ -118,6 +118,12 @@ def test_equivalent_tables(write: Write, tmp_path: Path, content: bytes) -> None
     ]
 
 
+def test_a_list_of_one_column_may_have_other_delimiters_in_its_cells(write: Write, tmp_path: Path) -> None:
+    file = write("songs.tsv", "file_name\nJoe Arroyo, La rebelión.mp3\na; b|c.mp3\n")
+    entries = read_entries(file, root=tmp_path, required=("file_name",))
+    assert [entry.song for entry in entries] == ["Joe Arroyo, La rebelión.mp3", "a; b|c.mp3"]
+
+
 def test_a_label_beside_a_genre_is_an_extra(write: Write) -> None:
     (entry,) = read_manifest(write("songs.csv", "file_name,label,genre\na.mp3,7,salsa\n"))
     assert (entry.genre, entry.extras) == ("salsa", {"label": "7"})
@@ -207,6 +213,7 @@ def test_an_invalid_row_is_a_fault(write: Write, case: str, end: str) -> None:
 CELLS = {
     "split": ("trian", "expected a split out of train"),
     "start": ("1:75", "expected seconds as start.*'1:75'"),
+    "Start": ("1.02:05", "expected seconds as start"),
     "end": ("nan", "expected seconds as end"),
     "End": ("1e999", "expected seconds as end"),
     "START": ("-1", "expected seconds as start"),

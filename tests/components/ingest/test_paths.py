@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tumbao.components.ingest.download_cache import cache_folder, cached_copy
-from tumbao.components.ingest.formats import read_library
+from tumbao.components.ingest.formats import find_layout, read_library
 from tumbao.components.ingest.library import scan, write_manifests
 from tumbao.components.ingest.listing import Entry, is_outside, walk
 from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path, below, local_copy
@@ -129,7 +129,10 @@ def test_local_copies_are_deleted_and_cached_ones_stay(
 
 LIBRARIES = {
     "folder": {"salsa/Celia Cruz/a b.mp3": "", "train/cumbia/c.mp3": "", "salsa/cover.jpg": "", "salsa/.hidden/x": ""},
-    "manifest": {"songs.csv": "file_name,genre,artist\nsalsa/a.mp3,salsa,Celia\n../b.mp3,cumbia,\n", "salsa/a.mp3": ""},
+    "manifest": {
+        "songs.csv": "file_name,genre,artist\nsalsa/'a.mp3,salsa,Celia\n../b.mp3,cumbia,\n",
+        "salsa/'a.mp3": "",
+    },
     "audiofolder": {
         "train/metadata.jsonl": '{"file_name": "a.mp3", "genre": "salsa"}\n{"file_name": "none.mp3", "genre": "x"}',
         "train/a.mp3": "",
@@ -175,6 +178,22 @@ def test_each_layout_is_read_in_a_bucket_as_in_a_folder(layout: str, tmp_path: P
         dataclasses.replace(entry, song=there[n].song) if ".." in entry.path else entry for n, entry in enumerate(here)
     ]
     assert here
+
+
+def test_the_layout_of_a_bucket_is_found_without_copying_its_songs(
+    bucket: RemotePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bucket / "salsa" / "a.mp3").write_bytes(b"")
+    copied: list[RemotePath] = []
+    copy_to = RemotePath.copy_to
+
+    def noted(file: RemotePath, target: Path) -> None:
+        copied.append(file)
+        copy_to(file, target)
+
+    monkeypatch.setattr(RemotePath, "copy_to", noted)
+    assert find_layout(bucket) == "folder"
+    assert all(file.suffix in {".csv", ".tsv"} for file in copied)
 
 
 def test_paths_out_of_a_library_in_a_bucket_are_outside(bucket: RemotePath) -> None:
