@@ -51,16 +51,19 @@ def interval(text: str) -> float:
 
 
 class StopSignal:
-    """Records the first SIGINT or SIGTERM in `signal`, and forwards it once to a process group as SIGINT."""
+    """Records the first SIGINT or SIGTERM in `signal`."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._process: subprocess.Popen[bytes] | None = None
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[StopSignal]:
         """Handle SIGINT and SIGTERM in the main thread, and restore the former handlers at the end."""
-        former = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self.signal = self.signal or signal.Signals(number)
+
+        former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
         finally:
@@ -74,27 +77,14 @@ class StopSignal:
             time.sleep(min(left, 1.0))
 
     def wait_for(self, process: subprocess.Popen[bytes]) -> int:
-        """Wait for a process that leads a process group, and return its exit code, negative if a signal killed it."""
-        self._process = process
-        if self.signal:
-            self._forward()
-        try:
-            while True:  # without a timeout, a signal just before the wait would be noticed only after it
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    return process.wait(1.0)
-        finally:
-            self._process = None
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self.signal:
-            self.signal = signal.Signals(number)
-            self._forward()
-
-    def _forward(self) -> None:
-        process, self._process = self._process, None  # only once: a second SIGINT would interrupt its orderly end
-        if process:
-            with contextlib.suppress(ProcessLookupError):  # it has already ended
+        """Wait for the leader of a process group, interrupted once if a signal comes; return its exit code."""
+        forwarded = False  # a second SIGINT would interrupt the orderly end of a run
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(0.2)
+            if self.signal and not forwarded:
                 os.killpg(process.pid, signal.SIGINT)
+                forwarded = True
 
 
 class Snapshot(NamedTuple):
@@ -173,7 +163,7 @@ def _check(config: Config, stop: StopSignal, say: Callable[[str], None]) -> int:
     settled = {part: stamp for part, stamp in found.songs.items() if part not in growing}
     changes = difference({part: stamp for part, stamp in before.items() if part not in growing}, settled)
     wait = f"; {len(growing)} changed within the last minute and wait until they stay the same for a minute"
-    wait = wait if growing else ""
+    wait *= bool(growing)
     if first and (settled or not growing):
         reason = f"{len(settled)} songs, {first}"
     elif changes:

