@@ -36,7 +36,8 @@ def standard_streams() -> Iterator[None]:
         import ctypes
 
         ctypes.windll.kernel32.SetConsoleOutputCP(65_001)  # a console reads bytes by its code page: UTF-8
-    output = _Output(1, "w", closefd=False)
+    output = _Stream(1, "w", closefd=False)
+    output.required = True
     ours = sys.stdout, sys.stderr = _text(output, line_buffering=output.isatty()), error_stream(2, closes=False)
     try:
         try:
@@ -103,7 +104,10 @@ def _independent(console: Console) -> Iterator[Console]:
 
 
 class _Stream(io.FileIO):
-    """A stream that writes all bytes or fails as the subclass defines."""
+    """A stream that writes all bytes; what cannot be written is discarded, and ends the program if `required`."""
+
+    required = False
+    failure: str | None = None
 
     def write(self, content: Any) -> int:
         rest = memoryview(content)
@@ -114,21 +118,12 @@ class _Stream(io.FileIO):
             nowhere = os.open(os.devnull, os.O_WRONLY)  # or the interpreter writes again at exit, and reports the error
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
-            self.fail(error)
+            if self.required and error.errno == errno.EPIPE:
+                raise SystemExit(CLOSED) from error
+            if self.required:
+                self.failure = error.strerror
+                raise SystemExit(NOT_WRITTEN) from error
         return len(content)
-
-    def fail(self, error: OSError) -> None:
-        """Discard the text."""
-
-
-class _Output(_Stream):
-    failure: str | None = None
-
-    def fail(self, error: OSError) -> None:
-        if error.errno == errno.EPIPE:
-            raise SystemExit(CLOSED) from error
-        self.failure = error.strerror
-        raise SystemExit(NOT_WRITTEN) from error
 
 
 def _flush(stream: Any) -> None:

@@ -338,19 +338,6 @@ def test_a_front_end_with_another_image_is_vetoed(
     assert {row["name"] for row in rows if row["failures"]} == {AUDIO_FILE}
 
 
-def test_a_temperature_that_is_applied_twice_is_vetoed(
-    check: Check, final: keras.Model, levels: np.ndarray, small_spec: MelSpec, tmp_path: Path
-) -> None:
-    twice = final_model(keras.Model(final.inputs[0], final.output["probabilities"]), TEMPERATURE, None)
-    outputs = {**twice.output, "distance": final.output["distance"]}
-    folder = export(keras.Model(final.inputs[0], outputs), tmp_path / "model", palette(small_spec)[levels], small_spec)
-    blessing, rows = check(folder)
-    assert blessing.get_int_custom_property("blessed") == 0
-    for row in rows[:-1]:
-        (failure,) = row["failures"]
-        assert failure.startswith("returns probabilities that differ from the float model's by ")
-
-
 def test_a_browser_predicts_the_same_genres(check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         require_browser()

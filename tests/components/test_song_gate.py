@@ -27,18 +27,9 @@ def lines(songs: int, right: Callable[[int], bool], prefix: str, fragments: int 
     rows = []
     for song in range(songs):
         label = song % 2
-        predicted = label if right(song) else 1 - label
-        for fragment in range(fragments):
-            probabilities = [0.1, 0.9] if predicted else [0.9, 0.1]
-            rows.append(
-                {
-                    "split": "test",
-                    "song": f"{prefix}{song}",
-                    "fragment": fragment,
-                    "label": label,
-                    "probabilities": probabilities,
-                }
-            )
+        about = {"split": "test", "song": f"{prefix}{song}", "label": label}
+        probabilities = [0.1, 0.9] if right(song) == (label == 1) else [0.9, 0.1]
+        rows += [about | {"fragment": one, "probabilities": probabilities} for one in range(fragments)]
     return rows
 
 

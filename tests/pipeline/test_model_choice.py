@@ -144,10 +144,6 @@ def test_unknown_and_repeated_models_are_refused(resolved: Any, model: str, mess
         resolved(model)
 
 
-def test_auto_is_the_papers_model_and_tumbaos() -> None:
-    assert registry.model_names("auto") == ("vgg16", "tumbao")
-
-
 @pytest.mark.parametrize(
     "values",
     [{"split": {"by": "fragment"}}, {"split": {"folds": 0}}, {"model": {"tune": 2}}, {"training": {"fine_tune": 1}}],

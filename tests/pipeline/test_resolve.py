@@ -75,26 +75,29 @@ def test_sub_genres_with_enough_songs_become_labels(
     assert [line.partition(":")[0] for line in catalog.get("folded", [])] == merged
 
 
-def test_the_splits_of_the_library_are_used(library: Path, tmp_path: Path) -> None:
-    own = {f"{genre}/{number}.wav": split for genre in ("salsa", "cumbia") for number, split in enumerate(SPLITS)}
-    rows = [f"library/{path},{path.partition('/')[0]},{split}\n" for path, split in own.items()]
-    (tmp_path / "songs.csv").write_text("file_name,genre,split\n" + "".join(rows))
-    manifests = Path(run_settings(tmp_path / "songs.csv", split={"by": "given"})["manifests"])
-    found = {
-        str(Path(row["path"]).relative_to(library)): split
-        for split in SPLITS
-        for row in csv.DictReader((manifests / f"{split}.csv").read_text().splitlines())
-    }
-    assert found == own
-
-
-def listed(library: Path, columns: str, value: Callable[[str, int], str]) -> Path:
+def listed(library: Path, column: str, value: Callable[[str, int], str]) -> Path:
     """Write a list of the library's songs with one more column."""
     table = library.parent / "songs.csv"
     songs = [(genre, number) for genre in ("salsa", "cumbia") for number in range(3)]
     rows = [f"library/{genre}/{number}.wav,{genre},{value(genre, number)}\n" for genre, number in songs]
-    table.write_text(f"file_name,genre,{columns}\n" + "".join(rows))
+    table.write_text(f"file_name,genre,{column}\n" + "".join(rows))
     return table
+
+
+def splits(properties: dict[str, Any]) -> dict[str, list[str]]:
+    """Return genre and file name of the songs in each split."""
+    manifests = Path(properties["manifests"])
+    rows = {split: csv.DictReader((manifests / f"{split}.csv").read_text().splitlines()) for split in SPLITS}
+    return {split: ["/".join(Path(row["path"]).parts[-2:]) for row in rows[split]] for split in SPLITS}
+
+
+def test_the_splits_of_the_library_are_used(library: Path) -> None:
+    songs = listed(library, "split", lambda genre, number: SPLITS[number])
+    expected = {
+        split: {f"{genre}/{number}.wav" for genre in ("salsa", "cumbia")} for number, split in enumerate(SPLITS)
+    }
+    found = splits(run_settings(songs, split={"by": "given"}))
+    assert {split: set(names) for split, names in found.items()} == expected
 
 
 @pytest.mark.parametrize(
@@ -117,11 +120,9 @@ def test_artists_are_kept_together_where_most_songs_name_one(
 
 def test_songs_with_the_same_value_of_a_column_are_in_one_split(library: Path) -> None:
     songs = listed(library, "Source", lambda genre, number: f"tape {number}")
-    manifests = Path(run_settings(songs, split={"by": "source", "strategy": "stratified"})["manifests"])
-    for split in SPLITS:
-        rows = list(csv.DictReader((manifests / f"{split}.csv").read_text().splitlines()))
-        assert {row["genre"] for row in rows} == {"salsa", "cumbia"}
-        assert len({Path(row["path"]).stem for row in rows}) == 1
+    for names in splits(run_settings(songs, split={"by": "source", "strategy": "stratified"})).values():
+        assert {name.partition("/")[0] for name in names} == {"salsa", "cumbia"}
+        assert len({name.partition("/")[2] for name in names}) == 1
     with pytest.raises(UsageError, match=r"given, source, .*Received: 'sauce'; did you mean source\?"):
         run_settings(songs, split={"by": "sauce"})
 
