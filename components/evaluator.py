@@ -8,10 +8,9 @@ see `decision.lowest_plausible`; `SongGate` decides the rest.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
@@ -65,9 +64,8 @@ def eval_config(
 ) -> config_pb2.EvalConfig:
     """Create the configuration of the Evaluator, with bounds in 0–1.
 
-    `test_songs` is the number of test songs of each genre, in the order of the labels.
-
-    Precision, recall and F1 are of each genre against all others, at a probability of 0.5.
+    `test_songs` is the number of test songs of each genre, in the order of the labels. Precision, recall and F1 are of
+    each genre against all others, at a probability of 0.5.
     """
     songs = sum(test_songs.values())
     drop = max(max_accuracy_drop, (LEAST_DIFFERING - 1) / max(songs, 1))
@@ -84,15 +82,14 @@ def eval_config(
     thresholds[0]["threshold"]["change_threshold"] = change
     everywhere = ("SparseCategoricalCrossentropy", "MultiClassConfusionMatrixPlot", "ExampleCount")
     one_against_all = ("Precision", "Recall", "F1Score")
+    model = {
+        "signature_name": EXAMPLES,
+        "label_key": record.LABEL,
+        "prediction_key": PROBABILITIES,
+        "model_type": tfma.constants.TF_GENERIC,
+    }
     description = {
-        "model_specs": [
-            {
-                "signature_name": EXAMPLES,
-                "label_key": record.LABEL,
-                "prediction_key": PROBABILITIES,
-                "model_type": tfma.constants.TF_GENERIC,
-            }
-        ],
+        "model_specs": [model],
         "slicing_specs": slices,
         "metrics_specs": [
             {
@@ -110,8 +107,7 @@ def eval_config(
     return json_format.ParseDict(description, config_pb2.EvalConfig())
 
 
-@dataclasses.dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """The value of one metric in one slice, and that of the baseline, if there is one."""
 
     value: float

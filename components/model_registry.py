@@ -188,11 +188,8 @@ def read_log(registry: str) -> list[Event]:
     lines = [(f"line {n}", line) for n, line in enumerate(_text(f"{registry}/{LOG_FILE}").split("\n"), start=1)]
     entries = f"{registry}/{ENTRIES_FOLDER}"
     if is_remote(registry) and tf.io.gfile.isdir(entries):
-        lines += [
-            (name, _text(f"{entries}/{name}"))
-            for name in sorted(tf.io.gfile.listdir(entries))
-            if name.endswith(".json")
-        ]
+        names = (name for name in sorted(tf.io.gfile.listdir(entries)) if name.endswith(".json"))
+        lines += [(name, _text(f"{entries}/{name}")) for name in names]
     events = []
     for where, line in lines:
         if not line.strip():

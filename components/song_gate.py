@@ -16,7 +16,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from tumbao.components.evaluation.decision import Decision, ServedComparison, Songs, compare, decide
+from tumbao.components.evaluation.decision import Decision, Songs, compare, decide
 from tumbao.components.evaluation.metrics import by_song
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, read_records
@@ -84,7 +84,10 @@ def SongGate(  # noqa: N802 - TFX names components so
     labels, predicted = answers({**validated, **tested}, temperature)
     comparison = None
     if baseline is not None and has_model(baseline):
-        comparison = _compare_with(baseline, examples, labels[len(validated) :], predicted[len(validated) :], tested)
+        folder = artifact_utils.get_split_uri([examples], "test")
+        served = by_song(_predict(path_utils.serving_model_path(baseline.uri), folder))
+        theirs = answers({song: served[song] for song in tested}, None)[1]
+        comparison = compare(labels[len(validated) :], predicted[len(validated) :], theirs)
     found = decide(
         Songs(labels, predicted, len(validated)),
         names,
@@ -112,19 +115,6 @@ def answers(songs: Mapping[str, tuple[np.ndarray, int]], temperature: float | No
     """Return label and predicted label of each song, int [n]."""
     probabilities = song_probabilities([fragments for fragments, _ in songs.values()], temperature)
     return np.array([label for _, label in songs.values()]), probabilities.argmax(axis=1)
-
-
-def _compare_with(
-    baseline: types.Artifact,
-    examples: types.Artifact,
-    labels: np.ndarray,
-    predicted: np.ndarray,
-    tested: Mapping[str, object],
-) -> ServedComparison:
-    """Compare predictions of test songs with those of the served model."""
-    lines = _predict(path_utils.serving_model_path(baseline.uri), artifact_utils.get_split_uri([examples], "test"))
-    served = by_song(lines)
-    return compare(labels, predicted, answers({song: served[song] for song in tested}, None)[1])
 
 
 def _predict(saved_model: str, folder: str) -> Iterator[dict[str, Any]]:

@@ -144,10 +144,8 @@ def _data(config: Config, properties: Mapping[str, Any]) -> list[Any]:
 
 def _training(config: Config, properties: Mapping[str, Any], features: Any) -> list[Any]:
     """Return the Tuner, if there is a search, and the Trainer."""
-    splits = {
-        "train_args": tfx.proto.TrainArgs(splits=["train"]),
-        "eval_args": tfx.proto.EvalArgs(splits=["val"]),
-    }
+    train, val = tfx.proto.TrainArgs(splits=["train"]), tfx.proto.EvalArgs(splits=["val"])
+    splits = {"train_args": train, "eval_args": val}
     tuner = None
     if config.model.tune:
         entry = f"{tuner_fn.__module__}.{tuner_fn.__qualname__}"
@@ -169,18 +167,13 @@ def _delivery(config: Config, properties: Mapping[str, Any], components: Sequenc
     outputs = {one.id: one.outputs for one in components}
     sources = {name: outputs[component][key] for name, (component, key) in SOURCES.items() if component in outputs}
     model = outputs["EdgeExport"]["model"]
+    checked = sources["infra_blessing"]
+    described = ("examples", "ingested", "rejected", "model_run", "evaluation", "blessing", "decision", "figures")
     card = ModelCard(
-        examples=sources["examples"],
-        ingested=sources["ingested"],
-        rejected=sources["rejected"],
-        model_run=sources["model_run"],
-        evaluation=sources["evaluation"],
-        blessing=sources["blessing"],
-        decision=sources["decision"],
-        figures=sources["figures"],
+        **{name: sources[name] for name in described},
         model=model,
         report=sources["agreement"],
-        infra_blessing=sources["infra_blessing"],
+        infra_blessing=checked,
         manifests=properties["manifests"],
         network=properties["model_name"],
         code=source_digest("tumbao.components.model_card.component"),
@@ -192,11 +185,7 @@ def _delivery(config: Config, properties: Mapping[str, Any], components: Sequenc
         run=properties["run"],
         code=source_digest("tumbao.pipeline.graph"),
     )
-    blessed = {
-        "model": model,
-        "model_blessing": sources["blessing"],
-        "infra_blessing": sources["infra_blessing"],
-    }
+    blessed = {"model": model, "model_blessing": sources["blessing"], "infra_blessing": checked}
     pusher = Pusher(
         **blessed,
         evaluation=sources["evaluation"],

@@ -11,7 +11,7 @@ from tfx.types import standard_artifacts
 
 from tests.components.decisions import write_decision
 from tests.components.evaluations import Slices, write_evaluation
-from tumbao.components import model_registry, pusher
+from tumbao.components import model_registry
 from tumbao.components.evaluator import eval_config
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCardPages
@@ -161,12 +161,10 @@ def test_a_removed_model_is_not_pushed_again(bench: Workbench) -> None:
     one, two = (model_registry.fingerprint(f"{bench.registry}/{version}") for version in bench.versions)
     first, second = bench.versions
     again = model_registry.publish(f"{bench.registry}/{first}", bench.registry)
-    model_registry.log_event(
-        bench.registry,
-        Event(
-            what=ROLLED_BACK, version=again, replaces=second, fingerprint=one, withdrawn=two, why="ad hoc", who="ana@x"
-        ),
+    event = Event(
+        what=ROLLED_BACK, version=again, replaces=second, fingerprint=one, withdrawn=two, why="ad hoc", who="ana@x"
     )
+    model_registry.log_event(bench.registry, event)
     result = bench.push("two")
     assert result["pushed"] == 0
     assert result[REASON].startswith("a rollback at ")
@@ -176,13 +174,3 @@ def test_a_removed_model_is_not_pushed_again(bench: Workbench) -> None:
     assert bench.versions == [first, second, again]
     bench.push("three")
     assert len(bench.versions) == 4
-
-
-def test_nothing_is_pushed_without_a_summary(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreadable(evaluation: str) -> str:
-        raise OSError(f"{evaluation} cannot be read")
-
-    monkeypatch.setattr(pusher, "push_summary", unreadable)
-    with pytest.raises(OSError, match="cannot be read"):
-        bench.push()
-    assert model_registry.versions(bench.registry) == []
