@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import json
 import pkgutil
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import kfp
 import pytest
 import yaml
 from google.auth.credentials import AnonymousCredentials
@@ -243,59 +241,31 @@ def test_vertex_receives_a_schedule_without_overlapping_runs(
     assert "Submitted: schedule projects/p/locations/europe-west4/schedules/1 (0 3 * * 1)" in printed
 
 
-@pytest.fixture
-def kubeflow() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
-    """A server that answers as Kubeflow Pipelines does, and its requests."""
-    requests: list[tuple[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer({"experiments": []} if "experiments" in self.path else {"tag_name": "2.5.0"})
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            requests.append((self.path, body))
-            self._answer({"experiment_id": "e1", "run_id": "r1", "recurring_run_id": "s1", "display_name": "tumbao"})
-
-        def _answer(self, value: dict[str, Any]) -> None:
-            content = json.dumps(value).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", requests
-        server.shutdown()
-        thread.join()
-
-
-@pytest.mark.filterwarnings("ignore:HTTPResponse.getheader:DeprecationWarning")  # kfp's client asks urllib3 so
 @pytest.mark.parametrize("schedule", ["", "0 3 * * 1"])
 def test_kubeflow_receives_the_pipeline_with_its_parameters(
-    kubeflow: tuple[str, list[tuple[str, Any]]], schedule: str, tmp_path: Path
+    schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host, requests = kubeflow
-    printed = submitted(KUBEFLOW.replace(runner={"host": host, "schedule": schedule, "service_account": "t"}), tmp_path)
-    path, body = requests[-1]
-    assert path.endswith("recurringruns" if schedule else "runs")
-    assert body["runtime_config"]["parameters"] == {
+    client = mock.create_autospec(kfp.Client, instance=True)
+    client.create_experiment.return_value.experiment_id = "e1"
+    client.create_run_from_pipeline_package.return_value.run_id = "r1"
+    client.create_recurring_run.return_value.recurring_run_id = "s1"
+    monkeypatch.setattr(kfp, "Client", connect := mock.Mock(return_value=client))
+    monkeypatch.setenv("KFP_TOKEN", "secret")
+    printed = submitted(KUBEFLOW.replace(runner={"schedule": schedule, "service_account": "t"}), tmp_path)
+    connect.assert_called_once_with(host="http://127.0.0.1:9", existing_token="secret")
+    submission = client.create_recurring_run if schedule else client.create_run_from_pipeline_package
+    positional, options = submission.call_args
+    assert options["params" if schedule else "arguments"] == {
         "data": "/mnt/library",
         "model": "auto",
         "epochs": 0,
         "min_accuracy": 0.8,
     }
-    assert "RunSettings" in json.dumps(body["pipeline_spec"])
-    assert body["service_account"] == "t"
-    if schedule:
-        assert body["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 1"
-    assert ("schedule s1" if schedule else f"{host}/#/runs/details/r1") in printed
+    file = options["pipeline_package_path"] if schedule else positional[0]
+    assert "RunSettings" in yaml.safe_load(Path(file).read_text("utf-8"))["components"]
+    assert (options["pipeline_root"], options["service_account"]) == ("/mnt/tumbao/pipeline", "t")
+    assert options.get("cron_expression") == ("0 0 3 * * 1" if schedule else None)
+    assert ("schedule s1" if schedule else "http://127.0.0.1:9/#/runs/details/r1") in printed
 
 
 def test_an_unreachable_service_raises(tmp_path: Path) -> None:
