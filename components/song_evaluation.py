@@ -6,7 +6,7 @@ rounding is included in these metrics.
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -17,7 +17,7 @@ from tfx import v1 as tfx
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from tumbao.components.evaluation.metrics import SongMetrics, by_song, song_metrics
+from tumbao.components.evaluation.metrics import SongMetrics, by_song, prediction, song_metrics
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import BACKBONE_DTYPE, read_records
 from tumbao.components.ingest.tables import json_line, json_lines
@@ -84,18 +84,9 @@ def predict_records(model: Any, pattern: str) -> Iterator[dict[str, Any]]:
     for fragments, outputs in run_on_records(model, pattern):
         if not isinstance(outputs, dict):
             outputs = {PROBABILITIES: outputs}
-        for index, fragment in enumerate(fragments):
-            yield prediction(fragment, **{name: output[index] for name, output in outputs.items()})
-
-
-def prediction(fragment: Mapping[str, Any], **outputs: np.ndarray) -> dict[str, Any]:
-    """Return the line of a fragment's record: song, fragment, label and a model's outputs."""
-    return {
-        "song": fragment[record.SONG].decode(),
-        "fragment": fragment[record.FRAGMENT],
-        "label": fragment[record.LABEL],
-        **{name: np.round(output.astype(float), 7).tolist() for name, output in outputs.items()},
-    }
+        for index, one in enumerate(fragments):
+            of_fragment = {name: output[index] for name, output in outputs.items()}
+            yield prediction(one[record.SONG].decode(), one[record.FRAGMENT], one[record.LABEL], **of_fragment)
 
 
 def run_on_records(model: Any, pattern: str) -> Iterator[tuple[list[dict[str, Any]], Any]]:

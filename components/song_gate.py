@@ -17,12 +17,12 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from tumbao.components.evaluation.decision import Decision, Songs, compare, decide
-from tumbao.components.evaluation.metrics import by_song
+from tumbao.components.evaluation.metrics import by_song, prediction
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, read_records
 from tumbao.components.ingest.tables import json_lines
 from tumbao.components.served_baseline import has_model
-from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, prediction, read_song_metrics
+from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, read_song_metrics
 from tumbao.schema import record
 from tumbao.serving.calibration import song_probabilities
 from tumbao.serving.signatures import IMAGE, PROBABILITIES
@@ -123,5 +123,6 @@ def _predict(saved_model: str, folder: str) -> Iterator[dict[str, Any]]:
     records = read_records(f"{folder}/*.gz")
     while fragments := list(islice(records, BATCH)):
         images = np.stack([decode_image(one[record.IMAGE]) for one in fragments])
-        for fragment, probabilities in zip(fragments, signature(image=images)[PROBABILITIES].numpy(), strict=True):
-            yield prediction(fragment, probabilities=probabilities)
+        for one, probabilities in zip(fragments, signature(image=images)[PROBABILITIES].numpy(), strict=True):
+            song = one[record.SONG].decode()
+            yield prediction(song, one[record.FRAGMENT], one[record.LABEL], probabilities=probabilities)

@@ -17,6 +17,7 @@ from rich.markup import escape
 from sklearn.metrics import balanced_accuracy_score
 
 from tumbao.analysis.compare.features import features
+from tumbao.components.evaluation.metrics import prediction
 from tumbao.components.evaluation.run_data import Candidate, GroupResult
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import Catalog, require_genres
@@ -178,7 +179,9 @@ class _CrossValidation:
         labels, probabilities = mean_of_songs(library, fragments)
         predicted = probabilities.argmax(axis=1)
         file = self._file("songs.jsonl")
-        write_whole(file, "".join(_lines(library, fragments)).encode())
+        rows = zip(library.songs, library.numbers, library.labels, fragments, strict=True)
+        lines = (json_line(prediction(*fragment, probabilities=row)) for *fragment, row in rows)
+        write_whole(file, "".join(lines).encode())
         return Candidate(
             model=self.model.name,
             songs=len(labels),
@@ -218,18 +221,3 @@ class _CrossValidation:
         """Return folds that keep songs together, and what a split by the same name does."""
         groups = self.catalog.groups(split_by)
         return library_folds(self._library, split_by, groups, self._folds(), self.training.seed)
-
-
-def _lines(library: RenderedLibrary, probabilities: np.ndarray) -> list[str]:
-    """Format the predictions as SongEvaluation's."""
-    return [
-        json_line(
-            {
-                "song": song,
-                "fragment": int(number),
-                "label": int(label),
-                "probabilities": [round(float(value), 7) for value in row],
-            }
-        )
-        for song, number, label, row in zip(library.songs, library.numbers, library.labels, probabilities, strict=True)
-    ]

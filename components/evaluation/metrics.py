@@ -190,11 +190,17 @@ def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_
     return bootstrap_interval(float(right.mean()), replicates, len(fragments), few=len(fragments) < ENOUGH_SONGS)
 
 
+def prediction(song: str, fragment: int, label: int, **outputs: np.ndarray) -> dict[str, Any]:
+    """Return the line of a fragment in a file of predictions: song, fragment, label and a model's outputs by name."""
+    rounded = {name: np.round(output.astype(float), 7).tolist() for name, output in outputs.items()}
+    return {"song": song, "fragment": int(fragment), "label": int(label), **rounded}
+
+
 def by_song(predictions: Iterable[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, int]]:
     """Group the probabilities [k, g] of each song's fragments, in their order, with the song's label."""
     songs: dict[str, list[Mapping[str, Any]]] = {}
-    for prediction in sorted(predictions, key=lambda one: one["fragment"]):
-        songs.setdefault(prediction["song"], []).append(prediction)
+    for line in sorted(predictions, key=lambda one: one["fragment"]):
+        songs.setdefault(line["song"], []).append(line)
     return {name: (np.array([one["probabilities"] for one in song]), song[0]["label"]) for name, song in songs.items()}
 
 
