@@ -23,8 +23,8 @@ import onnxruntime
 import pytest
 import soundfile
 import tensorflow as tf
-from tfx.components.pusher.executor import Executor as PusherExecutor
-from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelBlessing, PushedModel
+from tfx.components.util.model_utils import is_infra_validated
+from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 
 from tests.serving.small_network import description
 from tumbao.components import mobile_check
@@ -204,26 +204,13 @@ def check(
     return run
 
 
-def push(folder: Path, infra_blessing: InfraBlessing, destination: Path) -> list[Path]:
-    """Let TFX's own Pusher decide, with a model that the Evaluator blessed."""
-    model, model_blessing, pushed = Model(), ModelBlessing(), PushedModel()
-    model.uri, pushed.uri = str(folder), f"{destination}-archive"
-    model_blessing.set_int_custom_property("blessed", 1)
-    PusherExecutor().Do(
-        {"model": [model], "model_blessing": [model_blessing], "infra_blessing": [infra_blessing]},
-        {"pushed_model": [pushed]},
-        {"push_destination": json.dumps({"filesystem": {"base_directory": str(destination)}})},
-    )
-    return list(destination.glob("*"))
-
-
-def test_faithful_files_are_blessed_and_pushed(check: Check, faithful: Path, tmp_path: Path) -> None:
+def test_faithful_files_are_blessed(check: Check, faithful: Path) -> None:
     steps: list[tuple[str, int, int]] = []
     with progress.listen(lambda *step: steps.append(step)):
         blessing, rows = check(faithful)
     assert steps == [("compare", number, len(rows)) for number in range(len(rows) + 1)]
     assert [row["failures"] for row in rows if row["failures"]] == []
-    assert blessing.get_int_custom_property("blessed") == 1
+    assert is_infra_validated(blessing)
     assert [file.name for file in Path(blessing.uri).iterdir()] == ["INFRA_BLESSED"]
     assert [(row["name"], row["through"], row["fragments"]) for row in rows] == [
         *(("SavedModel", f"signature {name}", SAMPLE) for name in SIGNATURES),
@@ -245,8 +232,6 @@ def test_faithful_files_are_blessed_and_pushed(check: Check, faithful: Path, tmp
     assert unmeasured["agreement"] is unmeasured["accuracy"] is unmeasured["milliseconds"] is None
     for row in rows[3:]:
         assert row["size_bytes"] == (faithful / "Format-Serving" / ASSETS_FOLDER / row["name"]).stat().st_size
-    (version,) = push(faithful, blessing, tmp_path / "pushed")
-    assert (version / ASSETS_FOLDER / AUDIO_FILE).is_file()
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
@@ -254,7 +239,7 @@ def test_a_corrupt_int8_calibration_is_left_out_and_the_audio_file_gets_another_
     check: Check, corrupt: Path, policy: str, tmp_path: Path
 ) -> None:
     blessing, rows = check(corrupt, policy)
-    assert blessing.get_int_custom_property("blessed") == 1
+    assert is_infra_validated(blessing)
     assert MobileCheckResult(True, rows).left_out == [CLASSIFIER_FILES["int8"]]
     for row in rows:
         if row["precision"] == "int8":
@@ -292,7 +277,7 @@ def test_an_onnx_file_that_differs_is_left_out(
     assets = folder / "Format-Serving" / ASSETS_FOLDER
     onnx_export.convert(str(other), str(assets / ONNX_FILE), small_spec)
     blessing, rows = check(folder)
-    assert blessing.get_int_custom_property("blessed") == 1
+    assert is_infra_validated(blessing)
     (row,) = (row for row in rows if row["failures"])
     assert (row["name"], row["failures"][-1]) == (ONNX_FILE, "has no output distance")
     kept = tmp_path / "report" / ASSETS_FOLDER
@@ -303,7 +288,7 @@ def test_an_onnx_file_that_differs_is_left_out(
 
 @pytest.mark.parametrize("names", [[CLASSIFIER_FILES["float16"]], list(CLASSIFIER_FILES.values())], ids=["one", "all"])
 def test_a_classifier_above_its_limit_is_left_out_and_without_any_nothing_is_pushed(
-    check: Check, faithful: Path, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    check: Check, faithful: Path, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in names:
         monkeypatch.setitem(mobile_check.SIZE_LIMITS_BYTES, name, 100)
@@ -314,7 +299,7 @@ def test_a_classifier_above_its_limit_is_left_out_and_without_any_nothing_is_pus
     blessed = len(names) == 1
     assert [file.name for file in Path(blessing.uri).iterdir()] == ["INFRA_BLESSED" if blessed else "INFRA_NOT_BLESSED"]
     assert MobileCheckResult(True, rows).left_out == sorted(names)
-    assert len(push(faithful, blessing, tmp_path / "pushed")) == blessed
+    assert is_infra_validated(blessing) == blessed
 
 
 def test_a_front_end_with_another_image_is_vetoed(
@@ -334,7 +319,7 @@ def test_a_front_end_with_another_image_is_vetoed(
     frontend = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "upside"), signature_keys=["waveform"]).convert()
     (assets / AUDIO_FILE).write_bytes(join(frontend, (assets / CLASSIFIER_FILES["int8"]).read_bytes()))
     blessing, rows = check(folder)
-    assert blessing.get_int_custom_property("blessed") == 0
+    assert not is_infra_validated(blessing)
     assert {row["name"] for row in rows if row["failures"]} == {AUDIO_FILE}
 
 
@@ -345,7 +330,7 @@ def test_a_browser_predicts_the_same_genres(check: Check, faithful: Path, monkey
         pytest.skip(f"models in the browser are not tested: {error}")
     monkeypatch.setattr(mobile_check, "open_in_browser", open_in_browser)
     blessing, rows = check(faithful)
-    assert blessing.get_int_custom_property("blessed") == 1
+    assert is_infra_validated(blessing)
     row = rows[-1]
     assert (row["name"], row["through"], row["fragments"]) == (CLASSIFIER_FILES["int8"], BROWSER, SAMPLE)
     assert row["agreement"] == row["accuracy"] == 1
@@ -407,7 +392,7 @@ def test_a_model_that_fails_in_the_browser_or_behind_tensorflow_serving_is_vetoe
 ) -> None:
     monkeypatch.setattr(mobile_check, name, replacement)
     blessing, rows = check(faithful)
-    assert blessing.get_int_custom_property("blessed") == 0
+    assert not is_infra_validated(blessing)
     assert {row["through"]: row["failures"][0] for row in rows if row["failures"]} == failures
     assert rows[-1]["not_measured"] == {always_low: None, fail: "it does not respond"}.get(replacement, "no Chromium")
 
