@@ -26,7 +26,7 @@ ORDER = {
     "SongEvaluation": "BackboneFeatures Trainer",
     "FinalModel": "BackboneFeatures Trainer SongEvaluation",
     "SongGate": "Evaluator SongEvaluation Baseline",
-    "EdgeExport": "FinalModel Evaluator SongEvaluation SongGate",
+    "EdgeExport": "FinalModel SongEvaluation SongGate",
     "MobileCheck": "EdgeExport FinalModel",
     "Pusher": "SongGate MobileCheck ModelCard Report",
 }
