@@ -43,11 +43,6 @@ from tumbao.serving.explain.page import (
 )
 from tumbao.serving.formatting import clock
 
-DONE, SOME_UNREAD, INTERRUPTED = 0, 1, 130
-
-FRAGMENTS_PER_GENRE = 5
-"""Fragments per genre for the choice of filters, if there is a library."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExplainOptions:
@@ -77,17 +72,11 @@ def run_explain(options: ExplainOptions, error_console: Console, console: Consol
         raise UserError(f"Expected a folder to write the page to. Received: {options.out}, which is a file.")
     network = load(options.model)
     genres = _indices(network, options.genres)
-    try:
-        with ProgressDisplay(error_console) as display, progress.listen(display):
-            sections, unread = _sections(options, network, genres, display)
-    except KeyboardInterrupt:
-        error_console.print(
-            "Interrupted: no page was written. The rendered songs of a library are kept.", soft_wrap=True
-        )
-        return INTERRUPTED
+    with ProgressDisplay(error_console) as display, progress.listen(display):
+        sections, unread = _sections(options, network, genres, display)
     page = write_explanation(network.info, sections, unread, options.seed, options.out)
     console.print(escape(str(page)), highlight=False, soft_wrap=True)
-    return SOME_UNREAD if unread else DONE
+    return 1 if unread else 0
 
 
 def _sections(
@@ -114,11 +103,11 @@ def _sections(
 
 
 def _indices(network: Network, names: Sequence[str]) -> list[int]:
-    for name in names:
-        if not find_genre(name, network.genres):
+    found = {name: find_genre(name, network.genres) for name in names or network.genres}
+    for name, genre in found.items():
+        if not genre:
             raise UserError(f"A genre that the model does not know: {unknown_genre(name, network.genres)}")
-    chosen = dict.fromkeys(find_genre(name, network.genres) for name in names or network.genres)
-    return [network.genres.index(name) for name in chosen]
+    return [network.genres.index(genre) for genre in dict.fromkeys(found.values())]
 
 
 def _attributed(
@@ -192,11 +181,12 @@ def _levels(context: LibraryContext, row: int) -> np.ndarray:
 def _filters(
     network: Network, genres: Sequence[int], images: Sequence[MaximizedImage], context: LibraryContext | None, seed: int
 ) -> Markup:
+    reason = ""
     if not blocks(network.model):
         reason = "This model is not based on VGG-16, so its filters are not visualized."
-        return filters_section([], network, reason=reason)
-    if len(genres) < 2:
+    elif len(genres) < 2:
         reason = "Filters are chosen by how well they separate genres; only one genre was selected."
+    if reason:
         return filters_section([], network, reason=reason)
     if context is None or not set(genres) <= set(context.library.labels.tolist()):
         pictures = np.stack([image.levels for image in images])
@@ -205,7 +195,7 @@ def _filters(
     rows: list[int] = []
     for genre in genres:  # evenly spaced fragments of each
         found = np.flatnonzero(context.library.labels == genre)
-        spread = np.linspace(0, len(found) - 1, min(FRAGMENTS_PER_GENRE, len(found))).round().astype(int)
+        spread = np.linspace(0, len(found) - 1, min(5, len(found))).round().astype(int)
         rows += found[np.unique(spread)].tolist()
     pictures = np.stack([_levels(context, row) for row in rows])
     filters = discriminative_filters(network, pictures, context.library.labels[rows].tolist(), seed)

@@ -116,12 +116,21 @@ def report_data(uris: Mapping[str, str], manifests: str, mel_spec: str, run: str
         "catalog": (functools.partial(_catalog, catalog), "ingested", "rejected"),
         "samples": (functools.partial(_samples, genres), "examples"),
         "search": (read_search, "search"),
-        "history": (_history, "model_run"),
-        "evaluation": (functools.partial(_evaluation, genres), "figures"),
+        "history": (lambda uri: json.loads(as_path(f"{uri}/{HISTORY_FILE}").read_bytes()), "model_run"),
+        "evaluation": (
+            lambda uri: Evaluation.of_test_split(genres, json_lines(f"{uri}/{PREDICTIONS_FILE}")),
+            "figures",
+        ),
         "songs": (read_song_metrics, "figures"),
-        "gate": (_gate, "blessing", "evaluation"),
+        "gate": (
+            lambda blessing, uri: run_data.Gate(fileio.exists(f"{blessing}/BLESSED"), read_thresholds(uri)),
+            *("blessing", "evaluation"),
+        ),
         "decision": (read_decision, "decision"),
-        "mobile_check": (_mobile_check, "infra_blessing", "agreement"),
+        "mobile_check": (
+            lambda blessing, uri: run_data.MobileCheck(fileio.exists(f"{blessing}/INFRA_BLESSED"), read_variants(uri)),
+            *("infra_blessing", "agreement"),
+        ),
     }
     return run_data.ReportData(
         run=run_data.Run("", "", **about, candidates=candidates, versions=versions(), code_digest=code),
@@ -193,22 +202,6 @@ def _samples(genres: Sequence[str], examples: str) -> tuple[run_data.SampleImage
         )
         for genre, features in first_of_each(f"{examples}/Split-train/*.gz", sorted(genres)).items()
     )
-
-
-def _history(model_run: str) -> Any:
-    return json.loads(as_path(f"{model_run}/{HISTORY_FILE}").read_bytes())
-
-
-def _evaluation(genres: Sequence[str], figures: str) -> Evaluation:
-    return Evaluation.of_test_split(genres, json_lines(f"{figures}/{PREDICTIONS_FILE}"))
-
-
-def _gate(blessing: str, evaluation: str) -> run_data.Gate:
-    return run_data.Gate(bool(fileio.exists(f"{blessing}/BLESSED")), read_thresholds(evaluation))
-
-
-def _mobile_check(blessing: str, agreement: str) -> run_data.MobileCheck:
-    return run_data.MobileCheck(bool(fileio.exists(f"{blessing}/INFRA_BLESSED")), read_variants(agreement))
 
 
 def _push(artifacts: Artifacts) -> run_data.Push | None:
