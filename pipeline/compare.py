@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +16,8 @@ from tumbao.analysis.compare.page import PAGE, outcome, write_comparison
 from tumbao.analysis.compare.trial import Trial, model_cost
 from tumbao.pipeline.config import read_config
 from tumbao.pipeline.preparation import Preparation
-from tumbao.pipeline.source import source_digest
-from tumbao.schema.errors import UserError, is_disk_full, is_unavailable
+from tumbao.pipeline.source import short_digest, source_digest
+from tumbao.schema.errors import UserError, describe, is_disk_full, is_unavailable
 from tumbao.trainer.cross_validation import Fold, library_folds, one_split, train_and_predict
 from tumbao.trainer.models.registry import PAPER, find_model
 from tumbao.trainer.models.spec import ModelSpec
@@ -61,22 +59,18 @@ def compare(
                 raise
             logging.exception("%s failed", name)
             errors[name] = error
-            display.say(f"[red]{escape(name)} could not be compared:[/red] {escape(_reason(error))}")
+            display.say(f"[red]{escape(name)} could not be compared:[/red] {escape(describe(error))}")
     if not trials:
         if all(isinstance(error, UserError) for error in errors.values()):
             raise next(iter(errors.values()))
         display.say(f"No model could be compared; the tracebacks are in {escape(str(prepared.workspace))}/compare.log")
         return 1
     reference = PAPER if PAPER in models else next(iter(models))
-    failures = {name: _reason(error) for name, error in errors.items()}
+    failures = {name: describe(error) for name, error in errors.items()}
     findings = write_comparison(trials, out, reference=reference, library=prepared.catalog.name, failures=failures)
     console.print(escape(outcome(findings)), highlight=False, soft_wrap=True)
     console.print(escape(str(out / PAGE)), highlight=False, soft_wrap=True)
     return 1 if failures else 0
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _trials(
@@ -110,10 +104,10 @@ def _trial(prepared: Preparation, name: str, model: ModelSpec, protocol: str, sp
     content = [library.digest, library.archives, library.members, split.digest]
     values = [code, name, settings, weights.digest, prepared.policy, *content, protocol]
     with contextlib.suppress(FileNotFoundError):
-        return Trial.read(trials / f"{model.name}-{_digest(values)}")
+        return Trial.read(trials / f"{model.name}-{short_digest(values)}")
     arrays = prepared.features(backbone, training.augment)
     probabilities, history, seconds = train_and_predict(model, training, library, arrays, split, weights.path)
-    cost_name = f"cost-{_digest([code, name, settings | {'seed': 0}, library.genres])}.json"
+    cost_name = f"cost-{short_digest([code, name, settings | {'seed': 0}, library.genres])}.json"
     cost = model_cost(model, training, library.genres, trials / cost_name)
     trial = Trial(
         model=name,
@@ -130,14 +124,10 @@ def _trial(prepared: Preparation, name: str, model: ModelSpec, protocol: str, sp
         synthetic=prepared.catalog.synthetic,
         **dataclasses.asdict(cost),
     )
-    trial.write(trials / f"{model.name}-{_digest(values)}")
+    trial.write(trials / f"{model.name}-{short_digest(values)}")
     part = "" if split.fold is None else f", fold {split.fold + 1}"
     prepared.display.say(
         f"  {escape(name)}, by {protocol}{' (leaky)' if trial.leaky else ''}{part}, seed {training.seed}: "
         f"{trial.accuracy:.1%} of {len(split.test)} test fragments, {seconds:.0f} s"
     )
     return trial
-
-
-def _digest(values: object) -> str:
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]

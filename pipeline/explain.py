@@ -68,8 +68,6 @@ class _Start(NamedTuple):
 
 def run_explain(options: ExplainOptions, error_console: Console, console: Console) -> int:
     """Analyse a model, write the page, and return the exit code."""
-    if options.out.exists() and not options.out.is_dir():
-        raise UserError(f"Expected a folder to write the page to. Received: {options.out}, which is a file.")
     network = load(options.model)
     genres = _indices(network, options.genres)
     with ProgressDisplay(error_console) as display, progress.listen(display):

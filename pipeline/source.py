@@ -49,14 +49,16 @@ def source_digest(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def short_digest(values: object) -> str:
+    """Hash values of JSON."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
 def _file(name: str) -> Path | None:
-    if name != _PACKAGE and not name.startswith(f"{_PACKAGE}."):
-        return None
-    path = _ROOT.joinpath(*name.split(".")[1:])
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+    package, *parts = name.split(".")
+    path = _ROOT.joinpath(*parts)
+    files = (path.with_suffix(".py"), path / "__init__.py") if package == _PACKAGE else ()
+    return next((file for file in files if file.is_file()), None)
 
 
 def _imports(source: bytes) -> list[str]:
@@ -82,14 +84,13 @@ def backbone_cache(root: str, backbone: Backbone, weights: WeightsFile, policy: 
     """
     if not backbone.pretrained or is_remote(root):
         return ""
-    values = json.dumps([backbone.name, dataclasses.asdict(backbone.mel_spec), weights.digest, policy])
-    return f"{root}/{_OUTPUTS}/{source_digest(_BACKBONE)}/{hashlib.sha256(values.encode()).hexdigest()[:16]}"
+    values = [backbone.name, dataclasses.asdict(backbone.mel_spec), weights.digest, policy]
+    return f"{root}/{_OUTPUTS}/{source_digest(_BACKBONE)}/{short_digest(values)}"
 
 
 def song_cache(workspace: str, spec: MelSpec) -> str:
     """Return the folder of rendered songs, which differs for each `MelSpec` and each version of the rendering code."""
-    text = json.dumps(dataclasses.asdict(spec))
-    return f"{workspace}/{_SONGS}/{source_digest(_RENDERING)}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{workspace}/{_SONGS}/{source_digest(_RENDERING)}/{short_digest(dataclasses.asdict(spec))}"
 
 
 def outdated_caches(workspace: Path) -> Iterator[Path]:

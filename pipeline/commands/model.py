@@ -41,7 +41,7 @@ def models() -> None:
 
 @app.command()
 def explain(
-    out: Annotated[Path, Option(callback=check_local, help="Folder to write the page to.")],
+    out: Annotated[Path, Option(file_okay=False, callback=check_local, help="Folder to write the page to.")],
     songs: Annotated[list[Path] | None, Argument(parser=as_path, help="Songs: files, folders and lists.")] = None,
     model: PushedModel = DEFAULT_WORKSPACE / "pushed",
     data: Annotated[Any, Option(parser=parse_existing, metavar="<path>", help="Library for neighbours, map.")] = None,

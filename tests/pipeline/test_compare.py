@@ -109,7 +109,7 @@ def test_a_model_that_fails_is_named_and_the_others_are_compared(
     monkeypatch.setitem(registry.MODELS, "broken", broken)
     code, output, out = run(prepared, "broken", [MODELS[0], "broken"])
     assert code == 1
-    assert "broken could not be compared: no luck today" in output
+    assert "broken could not be compared: RuntimeError: no luck today" in output
     assert "no luck today" in (out / "index.html").read_text("utf-8")
 
 
