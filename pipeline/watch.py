@@ -162,8 +162,9 @@ def _check(config: Config, stop: StopSignal, say: Callable[[str], None]) -> int:
     growing = {part for part in found.growing if before.get(part) != found.songs[part]}
     settled = {part: stamp for part, stamp in found.songs.items() if part not in growing}
     changes = difference({part: stamp for part, stamp in before.items() if part not in growing}, settled)
-    wait = f"; {len(growing)} changed within the last minute and wait until they stay the same for a minute"
-    wait *= bool(growing)
+    wait = ""
+    if growing:
+        wait = f"; {len(growing)} changed within the last minute and wait until they stay the same for a minute"
     if first and (settled or not growing):
         reason = f"{len(settled)} songs, {first}"
     elif changes:
