@@ -24,7 +24,7 @@ from tumbao.pipeline.standard_streams import error_stream
 from tumbao.schema.errors import UserError, describe
 from tumbao.schema.hierarchy import main_genres
 from tumbao.serving.classify.batch import Answer, answers, decoding, in_threads, is_file, table_writer, text, write_tag
-from tumbao.serving.classify.formats import Brief, Csv, Encoding, JsonLines, ResultsFile, tag_values
+from tumbao.serving.classify.formats import Brief, Csv, Encoding, JsonLines, ResultsFile, open_results, tag_values
 from tumbao.serving.classify.inputs import Song, find_audio_files, stamp
 from tumbao.serving.classify.playlists import write_playlists
 from tumbao.serving.classify.tags import Outcome, Tagger, Tagging
@@ -106,7 +106,7 @@ class _Run:
             tagger = stack.enter_context(Tagger(options.overwrite_genre)) if options.write_tags else None
             if options.out is not None:
                 encoding = _ENCODINGS[options.out.suffix.lower()](info, self._model)
-                results = stack.enter_context(ResultsFile(options.out, encoding, self._model))
+                results = stack.enter_context(open_results(options.out, encoding, self._model))
                 songs = self._left_to_do(results, songs)
                 if tagger:
                     self._tag_earlier_results(results, tagger)
@@ -132,7 +132,7 @@ class _Run:
         found = {song.part: results.find(song.part) for song in songs}
         self.briefs = {part: brief for part, brief in found.items() if brief}
         if self.briefs:
-            self._display.say(escape(f"{len(self.briefs)} of {len(songs)} are in {results.path} already"))
+            self._display.say(escape(f"{len(self.briefs)} of {len(songs)} are in {self._options.out} already"))
         return [song for song in songs if song.part not in self.briefs]
 
     def _tag_earlier_results(self, results: ResultsFile, tagger: Tagger) -> None:

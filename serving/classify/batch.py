@@ -78,8 +78,6 @@ class Prefetch(Generic[T]):
 SYNTHETIC_WARNING = "This model was trained on synthetic songs: its answers for real recordings are not reliable."
 UNDECIDED_WARNING = "It is undecided whether this model is good enough: it was tested on too few songs."
 
-_BAR_CELLS = 20
-
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
@@ -102,11 +100,9 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
 
     def write(answer: Answer) -> None:
         part, result = answer.part, answer.result
-        name = text(part.path)
-        if part.start_seconds or part.end_seconds is not None:
-            name += f" from {clock(part.start_seconds)}"
-            name += f" to {clock(part.end_seconds)}" if part.end_seconds is not None else ""
-        console.print(Text(name, style="bold"))
+        begin = f" from {clock(part.start_seconds)}" if part.start_seconds or part.end_seconds is not None else ""
+        end = f" to {clock(part.end_seconds)}" if part.end_seconds is not None else ""
+        console.print(Text(f"{text(part.path)}{begin}{end}", style="bold"))
         if isinstance(result, AudioError):
             console.print(Text(one_line(f"  rejected: it {result.message}"), style="red"))
             return
@@ -126,11 +122,10 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
         for note in _notes(result, answer.tagging, info):
             console.print(Text(one_line(f"  {note}"), style="yellow"))
         for fragment in result.fragments:
-            genre = fragment.genre
             span = _span(fragment.start_seconds, fragment.end_seconds)
-            bar = "█" * round(fragment.probabilities[genre] * _BAR_CELLS)
-            line = f"    {span:<13}{info.genres[genre]:<{width}} {fragment.probabilities[genre]:.2f} "
-            console.print(Text.assemble(line, (bar, "cyan")))
+            share = fragment.probabilities[fragment.genre]
+            line = f"    {span:<13}{info.genres[fragment.genre]:<{width}} {share:.2f} "
+            console.print(Text.assemble(line, ("█" * round(share * 20), "cyan")))
 
     return write
 
@@ -218,31 +213,29 @@ def decoding(songs: Sequence[Song], spec: MelSpec, pool: WorkerPool | None = Non
 
 def answers(classifier: TFLiteModel, songs: Iterator[Decoded], tagger: Tagger | None) -> Iterator[Answer]:
     """Classify songs in their order, and tag those with a confident answer if there is a tagger."""
+    genres = main_genres(classifier.info.genres)
 
     def classify() -> Iterator[Answer]:
         for decoded in songs:
-            part = decoded.song.part
             result: SongPrediction | AudioError
             try:
                 result = decoded.song.fault or classifier.answer(decoded.items)
             except AudioError as error:
                 result = error
-            yield Answer(part, decoded.stamp, result)
+            yield Answer(decoded.song.part, decoded.stamp, result)
+
+    def tagged(answer: Answer) -> Answer:
+        song = answer.result
+        if not tagger or isinstance(song, AudioError) or not song.answer.confident:
+            return answer
+        tagging = write_tag(tagger, answer.part, genres[song.answer.genre])
+        new_stamp = stamp(answer.part) if tagging.outcome is Outcome.WRITTEN else answer.stamp
+        return dataclasses.replace(answer, stamp=new_stamp, tagging=tagging)
 
     if tagger is None:
         yield from classify()
-        return
-    genres = main_genres(classifier.info.genres)
-
-    def tag(answer: Answer) -> Tagging | None:
-        song = answer.result
-        if isinstance(song, AudioError) or not song.answer.confident:
-            return None
-        return write_tag(tagger, answer.part, genres[song.answer.genre])
-
-    for answer, tagging in in_threads(tag, classify()):
-        new_stamp = stamp(answer.part) if tagging and tagging.outcome is Outcome.WRITTEN else answer.stamp
-        yield dataclasses.replace(answer, stamp=new_stamp, tagging=tagging)
+    else:
+        yield from (answer for _, answer in in_threads(tagged, classify()))
 
 
 def write_tag(tagger: Tagger, part: AudioSegment, genre: str) -> Tagging:
@@ -261,14 +254,16 @@ def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, 
     """Apply a function to items in a few threads while further ones are produced; yield item and result in order."""
     waiting: collections.deque[tuple[T, Future[R]]] = collections.deque()
     pool = ThreadPoolExecutor(_TAGGED_AT_ONCE)
+
+    def finished(ahead: int) -> Iterator[tuple[T, R]]:
+        while waiting and (waiting[0][1].done() or len(waiting) > ahead):
+            item, result = waiting.popleft()
+            yield item, result.result()
+
     try:
         for item in items:
             waiting.append((item, pool.submit(work, item)))
-            while waiting and (waiting[0][1].done() or len(waiting) > 2 * _TAGGED_AT_ONCE):
-                first, result = waiting.popleft()
-                yield first, result.result()
-        while waiting:
-            first, result = waiting.popleft()
-            yield first, result.result()
+            yield from finished(2 * _TAGGED_AT_ONCE)
+        yield from finished(0)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

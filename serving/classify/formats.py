@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
 import itertools
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ _FRAGMENT = ("fragment", "start_seconds", "end_seconds", "section_genre", "fragm
 
 
 class JsonLines:
-    """Answers as one JSON object per line and song; `model` is the identifier of the model."""
+    """Answers as one JSON object per line and song."""
 
     header = ""
 
@@ -54,10 +54,7 @@ class JsonLines:
         return json_line(values | tag_values(answer.stamp, answer.tagging))
 
     def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:
-        """Read a file of answers from the beginning, up to one that was cut off while it was written.
-
-        Yields nothing for the header, then the cells of each song, and the offset of the next song in bytes.
-        """
+        """Read a file up to an answer that was cut off: the cells of each song, none for the header, and its end."""
         end = 0
         for number, line in enumerate(file, start=1):
             whole = line.endswith(b"\n")
@@ -162,18 +159,14 @@ def tag_values(stamp: tuple[int, int] | None, tagging: Tagging | None) -> dict[s
     """Return the columns that writing a tag changes; empty if no tag was to be written."""
     if tagging is None:
         return {}
-    size, modified = stamp or (None, None)
-    about = {"file_bytes": size, "file_modified_us": modified}
+    about = dict(zip(_SOURCE[:2], stamp or (None, None), strict=True))
     return about | {"tag": tagging.outcome.value, "tag_message": tagging.sentence}
 
 
-def _part(part: AudioSegment) -> tuple[str, float, float | None]:
-    return part.path, part.start_seconds, part.end_seconds
-
-
 def _source_values(answer: Answer, info: ModelInfo, model: str) -> dict[str, Any]:
-    about = model, info.training_data.synthetic, info.decision
-    values = (*_part(answer.part), *(answer.stamp or (None, None)), *about)
+    part, (size, modified) = answer.part, answer.stamp or (None, None)
+    where = (part.path, part.start_seconds, part.end_seconds)
+    values = (*where, size, modified, model, info.training_data.synthetic, info.decision)
     return dict(zip(_PART + _SOURCE, values, strict=True))
 
 
@@ -199,66 +192,25 @@ _Key = tuple[str, ...]  # path, start and end
 
 
 class ResultsFile:
-    """A file of answers, written by one process at a time.
+    """A file of answers; an answer is reused if its file (size and time) and the model are unchanged."""
 
-    An answer is reused if size and modification time of its file and the model are unchanged; otherwise a later answer
-    replaces it. An incomplete answer at the end is dropped. Raises `ValueError` if the file has other content or is
-    being written by another process.
-    """
-
-    def __init__(self, path: Path, encoding: Encoding, model: str) -> None:
-        self.path = path
-        self._encoding, self._model = encoding, model
+    def __init__(self, file: BinaryIO, encoding: Encoding, model: str) -> None:
+        self._file, self._encoding, self._model = file, encoding, model
         self._briefs: dict[_Key, tuple[_Key, Brief]] = {}  # state of file and model, and the answer
         self._spans: dict[_Key, tuple[int, int]] = {}  # position of each song's newest answer; songs in their order
-        self._replaced = False
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        try:
-            lock(self._file.fileno())
-        except OSError as error:
-            self._file.close()
-            raise UserError(f"{path} is being written by another `tumbao classify`: wait for it.") from error
-        try:
-            self._end = self._read()
-            self._file.truncate(self._end)
-            self._file.seek(self._end)
-            if not self._end:
-                self._write(encoding.header)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def __enter__(self) -> ResultsFile:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Move later answers to the places of those that they replace, unless the run was interrupted."""
-        try:
-            if kind is None and self._replaced:
-                write_whole(self.path, self._newest_answers())
-        finally:
-            self._file.close()
-
-    def _read(self) -> int:
-        begin = 0
-        try:
-            for cells, end in self._encoding.decode(self._file):
-                if cells:
-                    key = tuple(cells[name] for name in _PART)
-                    brief = Brief(cells["genre"], float(cells["duration_seconds"] or 0), cells["reason"], cells["tag"])
-                    self._briefs[key] = tuple(cells[name] for name in _SOURCE[:3]), brief
-                    self._record(key, begin, end)
-                begin = end
-        except ValueError as error:
-            raise UserError(
-                f"Expected results of an earlier `tumbao classify` in {self.path}, or no such file. "
-                f"Received: {error}. Choose another file, or move this one."
-            ) from error
-        return begin
-
-    def _record(self, key: _Key, begin: int, end: int) -> None:
-        self._replaced |= key in self._spans
-        self._spans[key] = begin, end
+        self.has_replaced = False
+        self._end = 0
+        file.seek(0)
+        for cells, end in encoding.decode(file):
+            if cells:
+                key = tuple(cells[name] for name in _PART)
+                brief = Brief(cells["genre"], float(cells["duration_seconds"] or 0), cells["reason"], cells["tag"])
+                self._briefs[key] = tuple(cells[name] for name in _SOURCE[:3]), brief
+                self._record(key, self._end, end)
+            self._end = end
+        file.truncate(self._end)  # drops an incomplete answer
+        if not self._end:
+            self._write(encoding.header)
 
     def find(self, part: AudioSegment) -> Brief | None:
         """Return the answer for a song if it can be reused, else None."""
@@ -274,29 +226,53 @@ class ResultsFile:
 
     def amend(self, part: AudioSegment, values: Values) -> None:
         """Write a reused answer again with some columns changed."""
-        begin, end = self._spans[_key(part)]
-        self._file.seek(begin)
-        written = self._file.read(end - begin).decode()
-        self._file.seek(self._end)
-        self._append(_key(part), self._encoding.amend(written, values))
+        self._append(_key(part), self._encoding.amend(self._read(*self._spans[_key(part)]).decode(), values))
+
+    def newest_answers(self) -> Iterator[bytes]:
+        """Return the content of the file with each later answer in the place of the one that it replaces."""
+        yield self._encoding.header.encode()
+        for span in self._spans.values():
+            yield self._read(*span)
+        if sys.platform == "win32":  # which replaces no open file
+            self._file.close()
 
     def _append(self, key: _Key, text: str) -> None:
         begin = self._end
         self._write(text)
         self._record(key, begin, self._end)
 
+    def _record(self, key: _Key, begin: int, end: int) -> None:
+        self.has_replaced |= key in self._spans
+        self._spans[key] = begin, end
+
+    def _read(self, begin: int, end: int) -> bytes:
+        self._file.seek(begin)
+        return self._file.read(end - begin)
+
     def _write(self, text: str) -> None:
         self._end += self._file.write(text.encode())
         self._file.flush()
 
-    def _newest_answers(self) -> Iterator[bytes]:
-        yield self._encoding.header.encode()
-        for begin, end in self._spans.values():
-            self._file.seek(begin)
-            yield self._file.read(end - begin)
-        if sys.platform == "win32":  # which replaces no open file
-            self._file.close()
+
+@contextlib.contextmanager
+def open_results(path: Path, encoding: Encoding, model: str) -> Iterator[ResultsFile]:
+    """Open a file of answers, or a new one, for this process alone; it is rewritten at the end of a whole run."""
+    with path.open("a+b") as file:
+        try:
+            lock(file.fileno())
+        except OSError as error:
+            raise UserError(f"{path} is being written by another `tumbao classify`: wait for it.") from error
+        try:
+            results = ResultsFile(file, encoding, model)
+        except ValueError as error:
+            raise UserError(
+                f"Expected results of an earlier `tumbao classify` in {path}, or no such file. "
+                f"Received: {error}. Choose another file, or move this one."
+            ) from error
+        yield results
+        if results.has_replaced:
+            write_whole(path, results.newest_answers())
 
 
 def _key(part: AudioSegment) -> _Key:
-    return tuple(map(_cell, _part(part)))
+    return part.path, _cell(part.start_seconds), _cell(part.end_seconds)

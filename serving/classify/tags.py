@@ -83,7 +83,7 @@ class TaggedFile:
             self._file.save()
 
     def others(self) -> object:
-        """Return everything except the genre as an object that can be compared with that of another file."""
+        """Return everything except the genre, to be compared with that of another file."""
         pairs = self._tags if isinstance(self._tags, list) else self._tags.items()
         return [
             sorted((key, _content(value)) for key, value in pairs if key.lower() != self._key.lower()),
@@ -110,9 +110,6 @@ def _content(value: object) -> str:
     if isinstance(value, Frame):
         return repr(sorted((name, part) for name, part in vars(value).items() if name != "encoding"))
     return repr(value)
-
-
-_BLOCKS_PER_HEARTBEAT = 256
 
 
 class Outcome(str, enum.Enum):
@@ -156,13 +153,9 @@ class Tagger:
 
 
 def write_genre(path: str | Path, genre: str, overwrite: bool) -> Iterator[Tagging | None]:
-    """Write a genre into a file's tags in a worker process, for `Tagger`.
-
-    Yields None from time to time to show that it is alive, and finally the result.
-    """
+    """Write a genre into a file's tags in a worker process; yields None as a sign of life, and finally the result."""
     original = Path(os.path.realpath(path))
     try:
-        _require_writable(original)
         tags = TaggedFile(original)
         spellings = set(map(genre_key, tags.genres))
         if tags.genres == [genre] or (spellings == {genre_key(genre)} and not overwrite):
@@ -180,19 +173,15 @@ def write_genre(path: str | Path, genre: str, overwrite: bool) -> Iterator[Taggi
         yield Tagging(Outcome.FAILED, f"was not tagged: {error}")
 
 
-def _require_writable(original: Path) -> None:
-    status = original.stat()
-    if not status.st_mode & stat.S_IWUSR or not os.access(original, os.W_OK):
-        raise OSError("it is read-only")
-    if status.st_nlink > 1:
-        raise OSError(f"it has {status.st_nlink} names (hard links), and the others would keep the old tags")
-
-
 def _replace(original: Path, genre: str, others: object) -> Iterator[None]:
+    before = original.stat()
+    if not before.st_mode & stat.S_IWUSR or not os.access(original, os.W_OK):
+        raise OSError("it is read-only")
+    if before.st_nlink > 1:
+        raise OSError(f"it has {before.st_nlink} names (hard links), and the others would keep the old tags")
     prefix = f".tumbao-{hashlib.sha256(os.fsencode(original.name)).hexdigest()[:12]}-"
     for left_behind in original.parent.glob(f"{prefix}*"):
         left_behind.unlink()
-    before = original.stat()
     descriptor, name = tempfile.mkstemp(prefix=prefix, dir=original.parent)
     copy = Path(name)
     try:
@@ -226,7 +215,7 @@ def _audio_digest(path: Path) -> Generator[None, None, bytes]:
         try:
             for number, block in enumerate(file.blocks()):
                 digest.update(block.samples.tobytes())
-                if number % _BLOCKS_PER_HEARTBEAT == 0:
+                if number % 256 == 0:
                     yield None
         except DecoderError:
             digest.update(b"fails")

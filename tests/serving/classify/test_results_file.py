@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,12 @@ from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.serving.classify import formats
 from tumbao.serving.classify.batch import Answer
-from tumbao.serving.classify.formats import Csv, JsonLines, ResultsFile
+from tumbao.serving.classify.formats import Csv, JsonLines, ResultsFile, open_results
 from tumbao.serving.classify.playlists import write_playlists
 from tumbao.serving.classify.tags import Outcome, Tagging
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 
-Open = Callable[[Path], ResultsFile]
+Open = Callable[[Path], AbstractContextManager[ResultsFile]]
 PATHS = st.lists(NAMES.map(encodable), min_size=1, max_size=4, unique=True)
 
 
@@ -29,7 +30,7 @@ def results(pushed: Path, request: pytest.FixtureRequest) -> Iterator[Open]:
     info = ModelInfo.read(pushed / "1" / ASSETS_FOLDER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(formats, "stamp", lambda _: (10, 20))
-        yield lambda path: ResultsFile(path, request.param(info, "model"), "model")
+        yield lambda path: open_results(path, request.param(info, "model"), "model")
 
 
 def answer(path: str) -> Answer:
@@ -89,8 +90,9 @@ def test_zeros_after_a_crash_are_overwritten(results: Open, tmp_path: Path) -> N
 def test_other_content_raises_an_error_and_is_unchanged(results: Open, tmp_path: Path, content: bytes) -> None:
     out = tmp_path / "answers"
     out.write_bytes(content)
-    with pytest.raises(ValueError, match=r"Expected results of an earlier .* Choose another file, or move this one"):
-        results(out)
+    message = r"Expected results of an earlier .* Choose another file, or move this one"
+    with pytest.raises(ValueError, match=message), results(out):
+        pass
     assert out.read_bytes() == content
 
 
