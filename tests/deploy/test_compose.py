@@ -34,7 +34,7 @@ def test_run_and_watch_freeze_the_test_set(tmp_path: Path) -> None:
     words = shlex.split(SERVICES["run"]["command"].replace("=/", f"={tmp_path}/"))
     (tmp_path / "library").mkdir()
     run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
-    assert run.make_context("run", words[1:]).params["split_method"] == FIXED
+    assert run.make_context("run", words[1:]).params["split_strategy"] == FIXED
     assert "split" not in SERVICES["watch"]["command"]  # it does so by default
     assert yaml.safe_load((ROOT / "deploy" / "local.yaml").read_text("utf-8"))["split"]["strategy"] == FIXED
 
