@@ -231,7 +231,7 @@ def test_songs_are_classified_over_http(
         server = subprocess.Popen(command, stderr=log, cwd="/", env=environment(TMPDIR=str(tmp_path)))
         stack.enter_context(server)
         stack.callback(server.kill)
-        while not (found := re.search(r"Listening at (\S+)/ ", (tmp_path / "log").read_text())):
+        while not (found := re.search(r"Listening at (\S+)/\n", (tmp_path / "log").read_text())):
             assert server.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.05)
         while httpx.get(f"{found[1]}/readyz").status_code != 200:
