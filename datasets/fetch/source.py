@@ -14,6 +14,7 @@ from typing import Any
 
 from tumbao import __version__
 from tumbao.components.ingest.progress import Listener
+from tumbao.schema.errors import UserError
 
 FORMAT = "bestaudio/best[vcodec=?none]"
 """The best audio-only format; if the source does not declare a file's content, that file. Known videos are excluded."""
@@ -61,6 +62,12 @@ class RateLimits:
     sleep_seconds: float = 5.0  # between songs; waits before a retry begin with it and double, up to a minute
     kilobytes_per_second: float | None = None
     retries: int = 5  # after a broken connection or a server error
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sleep_seconds < float("inf"):
+            raise UserError(f"Expected sleep_seconds of 0 or more. Received: {self.sleep_seconds}.")
+        if self.kilobytes_per_second is not None and not self.kilobytes_per_second > 0:
+            raise UserError(f"Expected kilobytes_per_second above 0. Received: {self.kilobytes_per_second}.")
 
     def wait_seconds(self, n: int) -> float:
         """Return the wait before the next retry, after `n` retries; yt-dlp passes `n` by this name."""

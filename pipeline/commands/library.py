@@ -188,10 +188,8 @@ def curate(
 def fetch(
     urls: Annotated[Path, Argument(exists=True, dir_okay=False, help="CSV with the columns url, genre and others.")],
     out: Annotated[Path, Option(file_okay=False, callback=check_local, help="Folder for songs and manifest.csv.")],
-    sleep: Annotated[float, Option(min=0, help="Seconds to wait between songs.")] = 5.0,
-    kilobytes_per_second: Annotated[
-        float | None, Option(min=1, help="Limit of the download rate. \\[default: none]")
-    ] = None,
+    sleep: Annotated[float, Option(help="Seconds to wait between songs.")] = 5.0,
+    kilobytes_per_second: Annotated[float | None, Option(help="Limit of the download rate. \\[default: none]")] = None,
 ) -> None:
     """Download songs that you have the right to use, unchanged, with a manifest of their sources.
 

@@ -13,6 +13,19 @@ from tumbao.datasets.fetch.source import FORMAT, FetchError, RateLimits, _reason
 yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
 
 
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"sleep_seconds": -1}, "sleep_seconds"),
+        ({"sleep_seconds": float("nan")}, "sleep_seconds"),
+        ({"kilobytes_per_second": 0}, "kilobytes_per_second"),
+    ],
+)
+def test_bad_limits_are_refused(limits: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RateLimits(**limits)
+
+
 def test_limits_reach_yt_dlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {}
 
