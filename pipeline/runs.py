@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tumbao.components.ingest.atomic_write import write_whole
+from tumbao.components.ingest.os_compat import lock
 from tumbao.components.ingest.tables import read_record
 from tumbao.schema.errors import UnavailableError, UserError
 
@@ -69,7 +70,7 @@ def locked(workspace: Path) -> Iterator[None]:
         ) from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except BlockingIOError as error:
             raise UnavailableError(
                 f"Another run is active in {workspace}. Wait for it, or choose another workspace with --workspace."

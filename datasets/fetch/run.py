@@ -6,7 +6,6 @@ import collections
 import contextlib
 import dataclasses
 import datetime
-import fcntl
 import hashlib
 import importlib.util
 import itertools
@@ -22,6 +21,7 @@ from rich.console import Console
 
 from tumbao.components.ingest import progress, tables
 from tumbao.components.ingest.atomic_write import write_whole
+from tumbao.components.ingest.os_compat import lock
 from tumbao.datasets.fetch.source import FetchError, RateLimits, clean_text, download
 from tumbao.schema.errors import UserError
 
@@ -238,17 +238,17 @@ def open_manifest(folder: Path) -> Iterator[Manifest]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Expected a folder to fetch to. Received: {folder} ({error.strerror}).") from error
-    lock = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
         except BlockingIOError as error:
             raise UserError(
                 f"Another `tumbao fetch` is writing to {folder}. Wait until it ends, or fetch to another folder."
             ) from error
         yield Manifest(folder)
     finally:
-        os.close(lock)
+        os.close(descriptor)
 
 
 def _read_manifest(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
