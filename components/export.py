@@ -16,7 +16,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from tumbao.components.evaluation.metrics import Evaluation, scores
+from tumbao.components.evaluation.metrics import Evaluation
 from tumbao.components.evaluation.run_data import count_by_split
 from tumbao.components.final_model import FinalFigures, TrainedOn, read_rule, read_trained_on
 from tumbao.components.ingest import progress
@@ -136,7 +136,7 @@ def _describe(
 ) -> ModelInfo:
     library = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())
     counts = count_by_split(json_lines(ingested), library["genres"]).values()
-    tested = scores(Evaluation.of_test_split(library["genres"], json_lines(f"{figures}/{PREDICTIONS_FILE}")))
+    tested = Evaluation.of_test_split(library["genres"], json_lines(f"{figures}/{PREDICTIONS_FILE}"))
     return ModelInfo(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         genres=tuple(library["genres"]),
@@ -151,7 +151,7 @@ def _describe(
             composed_weight=trained_on.composed_weight,
         ),
         split=Split(library["protocol"], library["leaky"], library["seed"]),
-        metrics={"test_accuracy": tested.accuracy.value, "test_loss": tested.loss},
+        metrics={"test_accuracy": tested.accuracy, "test_loss": tested.loss},
         files={},
         versions=versions,
         fitted_on=tuple(trained_on.splits),

@@ -98,6 +98,12 @@ class Evaluation:
         """Share of correctly classified fragments."""
         return float((self.probabilities.argmax(axis=1) == self.labels).mean())
 
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy of the fragments, in nats."""
+        of_truth = self.probabilities[np.arange(len(self.labels)), self.labels]
+        return float(-np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0)).mean())
+
 
 @dataclass(frozen=True)
 class GenreScore:
@@ -129,11 +135,10 @@ def scores(evaluation: Evaluation) -> Scores:
     predicted = probabilities.argmax(axis=1)
     indexes = range(len(evaluation.genres))
     by_genre = precision_recall_fscore_support(labels, predicted, labels=indexes, zero_division=np.nan)
-    of_truth = np.clip(probabilities[np.arange(len(labels)), labels], SMALLEST_PROBABILITY, 1.0)
     return Scores(
         fragments=len(labels),
         songs=len(np.unique(evaluation.songs)),
-        loss=float(-np.log(of_truth).mean()),
+        loss=evaluation.loss,
         accuracy=interval_over_songs(predicted == labels, evaluation.songs),
         confusion=confusion_matrix(labels, predicted, labels=indexes),
         genres=tuple(
